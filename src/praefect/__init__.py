@@ -1,0 +1,4 @@
+"""Highly available Git storage: proxy, storage node and front door.
+
+The folders are the architecture; ``docs/architecture.md`` is the tour.
+"""

@@ -1,0 +1,1 @@
+"""Configuration: one model per section; TOML in, validated values out."""

@@ -1,0 +1,1 @@
+"""All of Praefect's SQL: one module per group of tables, queries in queries/*.sql, migrations in migrations/*.sql."""

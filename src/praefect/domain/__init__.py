@@ -1,0 +1,1 @@
+"""The words and the rules: repository, replica, route, quorum, outcome, errors. No I/O and no async."""

@@ -1,0 +1,1 @@
+"""The Gitaly-compatible storage node: services call git, git works on storage."""

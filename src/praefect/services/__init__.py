@@ -1,0 +1,1 @@
+"""The RPCs Praefect answers itself instead of forwarding them."""

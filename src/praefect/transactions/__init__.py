@@ -1,0 +1,1 @@
+"""Votes: subtransactions (pure), transactions, and the manager, the only part that waits."""

@@ -1,0 +1,1 @@
+"""Bytes on the wire: HTTP/2, gRPC, yamux, backchannels, sidechannels, listening and dialling."""

@@ -1,0 +1,1 @@
+"""yamux: many byte streams inside one, in both dialects; a stream is an asyncio transport."""
