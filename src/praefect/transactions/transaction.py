@@ -1,0 +1,115 @@
+"""A transaction: the growing list of voting rounds of one mutating RPC. Pure, no waiting."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NewType
+
+from praefect.domain.errors import CancelledCallError
+from praefect.domain.quorum import Electorate
+from praefect.transactions.subtransaction import Subtransaction, UnknownVoterError, VoteResult
+
+TransactionId = NewType("TransactionId", int)
+
+
+class TransactionState(StrEnum):
+    """Whether a transaction takes votes."""
+
+    OPEN = "open"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+
+
+class TransactionCancelledError(CancelledCallError):
+    """The RPC of the transaction is over, or the voter was taken out."""
+
+    def __init__(self) -> None:
+        super().__init__("transaction has been canceled")
+
+
+class Transaction:
+    """The rounds of one RPC; node X's k-th vote belongs to the k-th round."""
+
+    def __init__(self, transaction_id: TransactionId, electorate: Electorate) -> None:
+        self.id = transaction_id
+        self.electorate = electorate
+        self.state = TransactionState.OPEN
+        self._rounds: list[Subtransaction] = []
+
+    @property
+    def rounds(self) -> tuple[Subtransaction, ...]:
+        """All rounds so far, oldest first."""
+        return tuple(self._rounds)
+
+    def cast(self, node: str, vote: bytes) -> Subtransaction | VoteResult:
+        """Cast ``node``'s next vote; return the round to wait for, or the result that refuses the vote at once.
+
+        Raises:
+            TransactionCancelledError: the transaction is over.
+            UnknownVoterError: the node is no voter.
+            DuplicateVoteError: its previous vote has not been decided.
+        """
+        if self.state is TransactionState.CANCELLED:
+            raise TransactionCancelledError
+        if self.state is TransactionState.STOPPED:
+            return VoteResult.STOPPED
+        for subtransaction in self._rounds:
+            result = subtransaction.result(node)
+            if result is VoteResult.UNDECIDED:
+                subtransaction.cast(node, vote)
+                return subtransaction
+            if result is not VoteResult.COMMITTED:
+                return result
+        if all(voter.name != node for voter in self.electorate.voters):
+            raise UnknownVoterError(node)
+        subtransaction = self._append_round()
+        subtransaction.cast(node, vote)
+        return subtransaction
+
+    def cancel_voter(self, node: str) -> None:
+        """Take ``node`` out of every round it still owes or awaits, because its RPC failed.
+
+        With no such round the failure is remembered in a new one, in which the node has no voice.
+
+        Raises:
+            UnknownVoterError: the node is no voter.
+            VoteNotCancellableError: the first round it owes a vote to is over.
+        """
+        pending: list[Subtransaction] = []
+        for subtransaction in self._rounds:
+            result = subtransaction.result(node)
+            if result is VoteResult.UNDECIDED:
+                pending.append(subtransaction)
+            elif result is not VoteResult.COMMITTED:
+                return
+        if not pending:
+            pending.append(self._append_round())
+        for subtransaction in pending:
+            subtransaction.cancel_voter(node)
+
+    def cancel(self) -> None:
+        """End the transaction: the RPC is over."""
+        for subtransaction in self._rounds:
+            subtransaction.cancel()
+        self.state = TransactionState.CANCELLED
+
+    def stop(self) -> None:
+        """Refuse all further votes gracefully; repeating it changes nothing.
+
+        Raises:
+            TransactionCancelledError: the transaction is over.
+        """
+        if self.state is TransactionState.CANCELLED:
+            raise TransactionCancelledError
+        for subtransaction in self._rounds:
+            subtransaction.stop()
+        self.state = TransactionState.STOPPED
+
+    def _append_round(self) -> Subtransaction:
+        silent: frozenset[str] = frozenset()
+        if self._rounds:
+            results = self._rounds[-1].results()
+            silent = frozenset(name for name, result in results.items() if result is VoteResult.CANCELLED)
+        subtransaction = Subtransaction(self.electorate, cancelled=silent)
+        self._rounds.append(subtransaction)
+        return subtransaction
