@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from praefect.domain.errors import InternalError
 
 
 class InvalidVotersError(InternalError):
     """The set of voters or the threshold cannot form a transaction."""
+
+
+class VoteResult(StrEnum):
+    """What became of one voter in one round."""
+
+    UNDECIDED = "undecided"
+    COMMITTED = "committed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from praefect.domain.errors import InvalidArgumentError, NotFoundError
-from praefect.domain.quorum import Electorate
-from praefect.transactions.subtransaction import Subtransaction, VoteNotCancellableError, VoteResult
+from praefect.domain.quorum import Electorate, VoteResult
+from praefect.transactions.subtransaction import Subtransaction, VoteNotCancellableError
 from praefect.transactions.transaction import Transaction, TransactionCancelledError, TransactionId
 
 VOTE_LENGTH_BYTES = 20

@@ -15,20 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from praefect.domain.errors import InternalError
-from praefect.domain.quorum import Electorate
-
-
-class VoteResult(StrEnum):
-    """What became of one voter in one round."""
-
-    UNDECIDED = "undecided"
-    COMMITTED = "committed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    STOPPED = "stopped"
+from praefect.domain.quorum import Electorate, VoteResult
 
 
 class UnknownVoterError(InternalError):

@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import NewType
 
 from praefect.domain.errors import CancelledCallError
-from praefect.domain.quorum import Electorate
-from praefect.transactions.subtransaction import Subtransaction, UnknownVoterError, VoteResult
+from praefect.domain.quorum import Electorate, VoteResult
+from praefect.transactions.subtransaction import Subtransaction, UnknownVoterError
 
 TransactionId = NewType("TransactionId", int)
 

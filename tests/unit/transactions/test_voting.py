@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from praefect.domain.quorum import form_electorate
+from praefect.domain.quorum import VoteResult, form_electorate
 from praefect.transactions.manager import InvalidVoteError, TransactionManager, TransactionNotFoundError
 from praefect.transactions.subtransaction import (
     DuplicateVoteError,
     Subtransaction,
     UnknownVoterError,
     VoteNotCancellableError,
-    VoteResult,
 )
 from praefect.transactions.transaction import Transaction, TransactionCancelledError, TransactionId
 
