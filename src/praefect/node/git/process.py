@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
@@ -22,14 +23,19 @@ _STDERR_GRACE_SECONDS = 1.0
 
 
 class GitProcess(asyncio.SubprocessProtocol):
-    """One process. Its standard output is read with ``read`` and friends, its input written with ``write``."""
+    """One process. Its standard output is read with ``read`` and friends, its input written with ``write``.
 
-    def __init__(self) -> None:
+    Args:
+        stream_stderr: standard error is read with ``read_stderr``, beside the capped copy in ``stderr``.
+    """
+
+    def __init__(self, *, stream_stderr: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._transport: asyncio.SubprocessTransport | None = None
         self._stdout = asyncio.StreamReader(limit=_READ_LIMIT_BYTES)
         self._stderr = bytearray()
+        self._stderr_stream = asyncio.StreamReader(limit=_READ_LIMIT_BYTES) if stream_stderr else None
         self._stderr_closed = asyncio.Event()
         self._exited = asyncio.Event()
         self._stdin_lost = False
@@ -46,14 +52,20 @@ class GitProcess(asyncio.SubprocessProtocol):
             self._stdout.feed_eof()
         else:
             self._stdout.set_transport(cast("asyncio.Transport", stdout))
-        if self._transport.get_pipe_transport(2) is None:
+        stderr = self._transport.get_pipe_transport(2)
+        if stderr is None:
             self._stderr_closed.set()
+        elif self._stderr_stream is not None:
+            self._stderr_stream.set_transport(cast("asyncio.Transport", stderr))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """See ``asyncio.SubprocessProtocol``."""
         if fd == 1:
             self._stdout.feed_data(data)
-        elif len(self._stderr) < _STDERR_CAP_BYTES:
+            return
+        if self._stderr_stream is not None:
+            self._stderr_stream.feed_data(data)
+        if len(self._stderr) < _STDERR_CAP_BYTES:
             self._stderr += data[: _STDERR_CAP_BYTES - len(self._stderr)]
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
@@ -65,6 +77,8 @@ class GitProcess(asyncio.SubprocessProtocol):
             self._stdout.feed_eof()
         else:
             self._stderr_closed.set()
+            if self._stderr_stream is not None:
+                self._stderr_stream.feed_eof()
 
     def process_exited(self) -> None:
         """See ``asyncio.SubprocessProtocol``."""
@@ -108,6 +122,10 @@ class GitProcess(asyncio.SubprocessProtocol):
     async def read(self, size: int = 128 * 1024) -> bytes:
         """Return up to ``size`` bytes of its output, ``b""`` at the end."""
         return await self._stdout.read(size)
+
+    async def read_stderr(self, size: int = 32 * 1024) -> bytes:
+        """Return up to ``size`` bytes of its standard error, ``b""`` at the end and if that is not streamed."""
+        return b"" if self._stderr_stream is None else await self._stderr_stream.read(size)
 
     async def read_all(self) -> bytes:
         """Return the rest of its output."""
@@ -217,11 +235,12 @@ async def run_process(
     directory: str | None = None,
     stdin: int = DEVNULL,
     discard_stderr: bool = False,
+    stream_stderr: bool = False,
 ) -> AsyncIterator[GitProcess]:
     """Start a process in a group of its own; on leaving, whatever of it still runs is ended and reaped."""
     loop = asyncio.get_running_loop()
     transport, process = await loop.subprocess_exec(
-        GitProcess,
+        functools.partial(GitProcess, stream_stderr=stream_stderr),
         *argv,
         stdin=stdin,
         stdout=PIPE,

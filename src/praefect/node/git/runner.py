@@ -121,17 +121,24 @@ class Git:
 
     @asynccontextmanager
     async def start(
-        self, repository: LocalRepository | Path | None, command: Command, *, stdin: int = DEVNULL
+        self,
+        repository: LocalRepository | Path | None,
+        command: Command,
+        *,
+        stdin: int = DEVNULL,
+        stream_stderr: bool = False,
     ) -> AsyncIterator[GitProcess]:
         """Start a command; on leaving, whatever of it still runs is ended and reaped.
 
-        ``stdin`` is ``subprocess.PIPE``, a file descriptor, or by default nothing.
+        ``stdin`` is ``subprocess.PIPE``, a file descriptor, or by default nothing; ``stream_stderr`` makes
+        ``read_stderr`` work.
         """
         argv = self.command_line(repository, command)
         environment = self.command_environment(repository, command)
         async with contextlib.AsyncExitStack() as stack:
             async with self._starting:
-                process = await stack.enter_async_context(run_process(argv, environment=environment, stdin=stdin))
+                started = run_process(argv, environment=environment, stdin=stdin, stream_stderr=stream_stderr)
+                process = await stack.enter_async_context(started)
             yield process
 
     async def run(
