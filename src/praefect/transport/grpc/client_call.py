@@ -48,6 +48,7 @@ class ClientCall:
         deadline: loop time at which the call is given up, ``None`` for never.
         status: how the call ended; ``None`` until ``receive`` has returned ``None`` or raised.
         trailing_metadata: empty until the call ended.
+        error: why the stream broke, if it did and the peer's side did it.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class ClientCall:
         "_stream",
         "_timer",
         "deadline",
+        "error",
         "metadata",
         "method",
         "status",
@@ -82,6 +84,7 @@ class ClientCall:
         self.deadline = deadline
         self.status: Status | None = None
         self.trailing_metadata = Metadata()
+        self.error: StreamClosedError | None = None
         self._open_stream = open_stream
         self._stream: Stream | None = None
         self._head: ResponseHead | None = None
@@ -137,18 +140,18 @@ class ClientCall:
     ) -> None:
         self.cancel()
 
-    def cancel(self) -> None:
-        """Give the call up: reset its stream unless it is over."""
+    def cancel(self) -> Status:
+        """Give the call up, unless it is over, and return how it ended."""
         self._stop_timer()
         stream = self._stream
-        if stream is None:
-            return
         if self.status is None:
-            self.status = CANCELLED
-            stream.reset(ErrorCode.CANCEL)
-        elif not (stream.received_end and self._half_closed):
+            self.status = EXPIRED if self._expired else CANCELLED
+            if stream is not None:
+                stream.reset(ErrorCode.CANCEL)
+        elif stream is not None and not (stream.received_end and self._half_closed):
             # The peer has ended the call without waiting for the rest of the request, or this side refused its answer.
             stream.reset(ErrorCode.CANCEL)
+        return self.status
 
     # --- request ---
 
@@ -232,7 +235,7 @@ class ClientCall:
         try:
             return await self._next_message()
         except StreamClosedError as exc:
-            raise self._end(self._status_of_stream(exc)) from exc
+            raise self._end(self._note_broken(exc)) from exc
         except (MessageTooLargeError, FramingError) as exc:
             self.stream.reset(ErrorCode.CANCEL)
             raise self._end(status_of(exc)) from exc
@@ -256,9 +259,23 @@ class ClientCall:
 
     def fail(self, error: StreamClosedError) -> Status:
         """Take the status out of the failure of a spliced stream."""
-        self._end(self._status_of_stream(error))
-        assert self.status is not None  # noqa: S101 - set by _end
+        self._stop_timer()
+        self.status = self._note_broken(error)
         return self.status
+
+    async def drain(self) -> Status:
+        """Read the response to its end without looking at it, and return how the call ended."""
+        try:
+            head = await self.response()
+            if head.end_stream:
+                return self.finish(head.headers)
+            while await self.stream.receive():
+                pass
+        except StreamClosedError as exc:
+            return self.fail(exc)
+        except StatusError as exc:
+            return exc.status
+        return self.finish(self.stream.trailers)
 
     async def _next_message(self) -> bytes | None:
         decoder, stream = self._decoder, self.stream
@@ -278,12 +295,12 @@ class ClientCall:
             return await self.stream.response()
         except StreamClosedError as exc:
             if not exc.unprocessed or self._replay is None or self._expired:
-                raise self._end(self._status_of_stream(exc)) from exc
+                raise self._end(self._note_broken(exc)) from exc
         await self._send_again(self._replay)
         try:
             return await self.stream.response()
         except StreamClosedError as exc:
-            raise self._end(self._status_of_stream(exc)) from exc
+            raise self._end(self._note_broken(exc)) from exc
 
     async def _send_again(self, pieces: list[bytes]) -> None:
         self._replay = None
@@ -318,10 +335,13 @@ class ClientCall:
         self.status = status
         return status.error(remote=True)
 
-    def _status_of_stream(self, error: StreamClosedError) -> Status:
+    def _note_broken(self, error: StreamClosedError) -> Status:
         if self._expired:
             return EXPIRED
-        return status_from_stream_error(error) if error.remote else CANCELLED
+        if not error.remote:
+            return self.status or CANCELLED
+        self.error = error
+        return status_from_stream_error(error)
 
     def _expire(self) -> None:
         self._timer = None

@@ -13,7 +13,7 @@ from praefect.observability.log import get_logger
 from praefect.transport.grpc.framing import DEFAULT_MAX_MESSAGE_BYTES
 from praefect.transport.grpc.server_call import ACCEPT_ENCODING, Interruption, ServerCall
 from praefect.transport.grpc.service import service_handlers
-from praefect.transport.grpc.status import Status, StatusCode, encode_trailers, status_of
+from praefect.transport.grpc.status import Status, StatusCode, encode_trailers, leading_error, status_of
 from praefect.transport.http2.interface import ErrorCode
 
 if TYPE_CHECKING:
@@ -281,7 +281,8 @@ class Server:
         except PraefectError as exc:
             call.conclude(status_of(exc))
         except Exception as exc:  # noqa: BLE001 - a handler's crash is its caller's answer, never the server's end
-            _log.error("handler crashed", grpc_method=call.method, exc_info=exc)
+            if not isinstance(leading_error(exc), PraefectError):
+                _log.error("handler crashed", grpc_method=call.method, exc_info=exc)
             call.conclude(status_of(exc))
         else:
             call.conclude(None)

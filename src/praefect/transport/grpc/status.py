@@ -147,11 +147,21 @@ def code_of(error: BaseException) -> StatusCode:
     return StatusCode.INTERNAL
 
 
+def leading_error(error: BaseException) -> BaseException:
+    """Return the one error that speaks for a group: the first that was raised on purpose, else the first."""
+    while isinstance(error, BaseExceptionGroup):
+        chosen = error.subgroup(errors.PraefectError)
+        error = (chosen or error).exceptions[0]
+    return error
+
+
 def status_of(error: BaseException) -> Status:
     """Return the status that a handler's error becomes.
 
-    An error that nobody foresaw is answered as a crash, ``panic: …``, as upstream does.
+    An error that nobody foresaw is answered as a crash, ``panic: …``, as upstream does. Of a group of errors the
+    leading one counts.
     """
+    error = leading_error(error)
     if isinstance(error, StatusError):
         return Status(code_of(error), error.message, error.details)
     if isinstance(error, errors.PraefectError):
