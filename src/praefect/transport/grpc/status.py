@@ -166,7 +166,7 @@ def status_of(error: BaseException) -> Status:
         return Status(code_of(error), error.message, error.details)
     if isinstance(error, errors.PraefectError):
         return Status(code_of(error), str(error))
-    return Status(StatusCode.INTERNAL, f"panic: {error or type(error).__name__}")
+    return Status(StatusCode.INTERNAL, f"panic: {str(error) or type(error).__name__}")
 
 
 def wrap(prefix: str, error: BaseException) -> StatusError:
