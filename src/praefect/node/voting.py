@@ -56,6 +56,11 @@ class Dialect(StrEnum):
         return self is Dialect.DEV
 
     @property
+    def is_new(self) -> bool:
+        """Whether it is a line after 18.9."""
+        return self is not Dialect.R18_9
+
+    @property
     def idle_phase(self) -> Phase:
         """The phase of votes that say that there was nothing to do."""
         return Phase.SYNCHRONIZED if self is Dialect.DEV else Phase.COMMITTED

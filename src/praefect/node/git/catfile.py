@@ -11,7 +11,7 @@ import contextlib
 import time
 from asyncio.subprocess import PIPE
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +20,7 @@ from praefect.node.git.command import Command
 from praefect.node.git.errors import ObjectNotFoundError, StdinClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from praefect.node.git.process import GitProcess
     from praefect.node.git.runner import Git
@@ -91,11 +91,10 @@ class ObjectReader:
 
     async def read(self, revision: bytes) -> GitObject | None:
         """Return the object ``revision`` names, whole, ``None`` if it names nothing. Not for blobs of any size."""
-        async for found in self.read_all([revision]):
-            return found
-        return None
+        async with aclosing(self.read_all([revision])) as objects:
+            return await anext(objects, None)
 
-    async def read_all(self, revisions: Sequence[bytes]) -> AsyncIterator[GitObject | None]:
+    async def read_all(self, revisions: Sequence[bytes]) -> AsyncGenerator[GitObject | None, None]:
         """Yield the object each of ``revisions`` names, whole, in order.
 
         The iterator must be run to its end, or the process is not used again.

@@ -70,7 +70,7 @@ def check_reference_name(name: bytes) -> bytes:
     if not name.startswith(b"refs/"):
         raise InvalidReferenceNameError("reference is not fully qualified")
     if b".." in name:
-        raise InvalidReferenceNameError("must not contain double dots")
+        raise InvalidReferenceNameError("reference must not contain double dots")
     if not is_reference_name(name):
         raise InvalidReferenceNameError("invalid reference format")
     return name

@@ -1,0 +1,1 @@
+"""RefService, cut by subject; ``service`` puts the parts together."""

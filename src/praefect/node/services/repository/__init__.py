@@ -1,0 +1,1 @@
+"""RepositoryService, cut by subject; ``service`` puts the parts together."""
