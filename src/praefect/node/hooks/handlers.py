@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import enum
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.node.git.object_format import InvalidObjectIdError
 from praefect.node.hooks.custom_hooks import CustomHooks, Hook
 from praefect.node.hooks.internal_api import AllowedRequest, InternalApi, PostReceiveRequest
 from praefect.node.hooks.messages import render
-from praefect.node.voting import Phase, Voter, Voters, is_primary, vote_hash
+from praefect.node.voting import Phase, Transaction, Voter, is_primary, vote_hash
 from praefect.observability.log import get_logger
 from praefect.transport.grpc.status import wrap
 
@@ -51,10 +51,17 @@ class TransactionState(enum.StrEnum):
 _VOTED_PHASES = {TransactionState.PREPARED: Phase.PREPARED, TransactionState.COMMITTED: Phase.COMMITTED}
 
 
+class VoterSource(Protocol):
+    """Knows who casts the votes of a transaction."""
+
+    def for_transaction(self, transaction: Transaction | None) -> Voter:
+        """Return the voter, a silent one without a transaction."""
+
+
 class HookHandlers:
     """The hooks of this node."""
 
-    def __init__(self, *, api: InternalApi, custom_hooks: CustomHooks, voters: Voters) -> None:
+    def __init__(self, *, api: InternalApi, custom_hooks: CustomHooks, voters: VoterSource) -> None:
         self._api = api
         self._custom_hooks = custom_hooks
         self._voters = voters
@@ -117,7 +124,7 @@ class HookHandlers:
             return
         voter = self._voters.for_transaction(call.payload.transaction)
         try:
-            await voter.vote(vote_hash(changes), phase)
+            await voter.vote(vote_hash(_without_log_lines(changes)), phase)
         except PraefectError as error:
             raise wrap("error voting on transaction", error) from error
 
@@ -158,6 +165,18 @@ class HookHandlers:
         if not answer.is_counter_decreased:
             raise ReferenceCounterError
         await self._custom_hooks.run(Hook.POST_RECEIVE, call, output, stdin=changes)
+
+
+def _without_log_lines(changes: bytes) -> bytes:
+    """Drop the line of HEAD that git before 2.46 adds when the branch it stands on changes: only its log does.
+
+    Without it, nodes with different versions of git agree, and so do changes that need no hook to be voted on.
+    """
+    lines = changes.splitlines(keepends=True)
+    branches = {line.removesuffix(b"\n").rpartition(b" ")[0] for line in lines if not line.endswith(b" HEAD\n")}
+    return b"".join(
+        line for line in lines if not (line.endswith(b" HEAD\n") and line.removesuffix(b" HEAD\n") in branches)
+    )
 
 
 def _require_user(call: HookCall, changes: bytes) -> UserDetails:

@@ -6,6 +6,7 @@ Source: wire.md 10.4. Every request is a connection of its own, carries a fresh 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import ssl
 import time
@@ -15,7 +16,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, Self
 
 import aiohttp
-import jwt
 
 from praefect.domain.errors import InternalError, PraefectError, ResourceExhaustedError
 from praefect.node.hooks.messages import Message, MessageKind
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _UNIX_SCHEME = "http+unix://"
 _TOKEN_LIFETIME_SECONDS = 60
+_TOKEN_HEADER = {"alg": "HS256", "typ": "JWT"}
 _MAX_ANSWER_BYTES = 16 << 20
 
 
@@ -349,7 +350,9 @@ class GitlabApi:
 def make_token(secret: str, now: int) -> str:
     """Return the JWT of one request, valid from ``now`` (Unix seconds) for a minute."""
     claims = {"iss": "gitlab-shell", "exp": now + _TOKEN_LIFETIME_SECONDS, "iat": now}
-    return jwt.encode(claims, secret, algorithm="HS256")
+    signed = ".".join(_base64url(_go_json(part).encode()) for part in (_TOKEN_HEADER, claims))
+    signature = hmac.digest(secret.encode(), signed.encode(), "sha256")
+    return f"{signed}.{_base64url(signature)}"
 
 
 def _parse_url(url: str, relative_url_root: str) -> tuple[str, str]:
@@ -461,3 +464,7 @@ def _text(value: bytes) -> str:
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode("ascii").rstrip("=")

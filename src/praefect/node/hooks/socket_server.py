@@ -148,11 +148,16 @@ class HookSocketServer:
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - the border: git must get an answer, the node must live on
-            level = _log.warning if isinstance(error, PraefectError) else _log.error
-            level("hook failed", hook=invocation.name, error=str(error), exc_info=not isinstance(error, PraefectError))
+            self._report(invocation.name, error)
             await output.stderr(_words_for(invocation.name, error))
             code = 1
         await output.exit(code)
+
+    def _report(self, hook: str, error: Exception) -> None:
+        if isinstance(error, PraefectError):
+            _log.warning("hook refused or failed", hook=hook, error=str(error))
+        else:
+            _log.error("hook crashed", hook=hook, exc_info=error)
 
     async def _run(self, invocation: _Invocation, stdin: bytes, output: _Output) -> int:
         call = hook_call(self._storages, invocation.environment)
