@@ -18,6 +18,15 @@ class AlreadyLockedError(FailedPreconditionError):
     """Somebody else is changing the file or directory."""
 
 
+_held: set[Path] = set()
+"""The locks this process holds: a fact about the process, like its open files, whoever in it asks."""
+
+
+def is_held_here(lock: Path) -> bool:
+    """Tell whether this process holds ``lock``, so that it is no leftover."""
+    return lock in _held
+
+
 def lock_name(path: Path) -> Path:
     """Return the name of the lock of ``path``."""
     return path.with_name(f"{path.name}.lock")
@@ -31,12 +40,18 @@ def lock_file(path: Path, *, held: str) -> Iterator[Path]:
         AlreadyLockedError: it is there already; ``held`` is the text.
     """
     lock = lock_name(path)
+    if lock in _held:
+        raise AlreadyLockedError(held)
+    _held.add(lock)  # before the file is there, so that it is never taken for a leftover
     try:
-        os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except FileExistsError as exc:
-        raise AlreadyLockedError(held) from exc
-    try:
-        yield lock
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError as exc:
+            raise AlreadyLockedError(held) from exc
+        try:
+            yield lock
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                lock.unlink()
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            lock.unlink()
+        _held.discard(lock)
