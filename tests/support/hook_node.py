@@ -21,7 +21,7 @@ from praefect.node.hooks.setup import HookSetups, NodeAddress
 from praefect.node.services.packs import pack_command
 from praefect.node.storage.repository import LocalRepository
 from praefect.node.storage.roots import StorageRoot, Storages
-from praefect.node.voting import Dialect, Phase, SilentVoter, Transaction, Voter
+from praefect.node.voting import Dialect, Phase, SilentVoter, Transaction, Voter, transaction_from_metadata
 from praefect.proto.shared_pb2 import Repository
 from praefect.transport.grpc.metadata import Metadata
 from tests.support.internal_api import SECRET, FrontDoor, serve_front_door
@@ -98,6 +98,9 @@ class RecordingVoters:
 
     def for_transaction(self, transaction: Transaction | None) -> Voter:
         return _RecordingVoter(self, transaction) if transaction else SilentVoter(self.dialect)
+
+    def for_call(self, metadata: Metadata, backchannel_id: int) -> Voter:
+        return self.for_transaction(transaction_from_metadata(metadata, backchannel_id))
 
 
 class _RecordingVoter:
