@@ -1,214 +1,179 @@
-"""A storage node's configuration file: Gitaly's config.toml as far as the node uses it.
+"""From the path of a storage node's configuration file to values: read, complete, judge, warn."""
 
-Sections that only upstream's own machinery needs (cgroups, backup, raft …) are accepted and not read.
-:func:`load` is the way from a file to values.
-"""
-
-from dataclasses import dataclass, field
+import dataclasses
+import os
 from datetime import timedelta
-from enum import StrEnum
+from typing import Final
 
-from praefect.config.schema import Integer, setting
-from praefect.config.sections import AuthConfig, Http2Config, LoggingConfig, PrometheusConfig, TlsConfig
+from praefect.config.faults import ConfigError, Fault, further_faults
+from praefect.config.node_rules import node_faults
+from praefect.config.node_sections import (
+    ConcurrencyConfig,
+    DailyMaintenanceConfig,
+    GitConfig,
+    GitConfigEntry,
+    GitlabConfig,
+    GitlabShellConfig,
+    HooksConfig,
+    HttpSettingsConfig,
+    LimitConfig,
+    NodeConfig,
+    NodeLoggingConfig,
+    PackObjectsLimitingConfig,
+    StorageConfig,
+    StreamCacheConfig,
+    TimeoutConfig,
+    VoteDialect,
+    VotesConfig,
+)
+from praefect.config.quoting import quote
+from praefect.config.reading import read, read_file, warn_of_unknown
+from praefect.config.rules import ZERO
+from praefect.config.sections import (
+    AuthConfig,
+    Http2Config,
+    Http2Engine,
+    LoggingConfig,
+    PrometheusConfig,
+    TlsConfig,
+    TlsVersion,
+)
 
+__all__ = [
+    "AuthConfig",
+    "ConcurrencyConfig",
+    "ConfigError",
+    "DailyMaintenanceConfig",
+    "GitConfig",
+    "GitConfigEntry",
+    "GitlabConfig",
+    "GitlabShellConfig",
+    "HooksConfig",
+    "Http2Config",
+    "Http2Engine",
+    "HttpSettingsConfig",
+    "LimitConfig",
+    "LoggingConfig",
+    "NodeConfig",
+    "NodeLoggingConfig",
+    "PackObjectsLimitingConfig",
+    "PrometheusConfig",
+    "StorageConfig",
+    "StreamCacheConfig",
+    "TimeoutConfig",
+    "TlsConfig",
+    "TlsVersion",
+    "VoteDialect",
+    "VotesConfig",
+    "load",
+]
 
-class VoteDialect(StrEnum):
-    """Which upstream line the node's votes equal."""
+NOT_READ: Final = (
+    "adaptive_limiting",
+    "backup",
+    "bundle_uri",
+    "cgroups",
+    "load_shedder",
+    "offloading",
+    "pool_metadata",
+    "raft",
+    "transactions",
+    "use_libp2p_yamux",
+)
+"""Sections and keys of upstream's own machinery: accepted without a word."""
 
-    DEV = "dev"
-    V19_0 = "19.0"
-    R18_9 = "r18.9"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageConfig:
-    """``[[storage]]``: a directory that holds repositories, under the name clients use."""
-
-    name: str = setting("", "Name of the storage.")
-    path: str = setting("", "Directory of the storage; cleaned when loaded.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLoggingConfig(LoggingConfig):
-    """``[logging]`` of a node, where the Sentry keys live too."""
-
-    sentry_dsn: str = setting(
-        "", "DSN of the project for reports of crashes; empty switches reporting off.", secret=True
-    )
-    sentry_environment: str = setting("", "Environment named in reports.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettingsConfig:
-    """``[gitlab.http-settings]``: how the internal API is called."""
-
-    read_timeout: int = setting(300, "Seconds a call may take.", integer=Integer.UNSIGNED)
-    user: str = setting("", "User for basic authentication, together with `password`.")
-    password: str = setting("", "Password for basic authentication.", secret=True)
-    ca_file: str = setting("", "PEM file with authorities to trust.")
-    ca_path: str = setting("", "Directory with authorities to trust.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitlabConfig:
-    """``[gitlab]``: the front door's internal API, which hooks ask."""
-
-    url: str = setting("", "`http://`, `https://` or `http+unix://` with a percent-encoded path.")
-    relative_url_root: str = setting("", "Path before the API, for unix sockets.")
-    secret: str = setting("", "The shared secret itself.", secret=True)
-    secret_file: str = setting("", "File with the shared secret; default `.gitlab_shell_secret` in `gitlab-shell.dir`.")
-    http_settings: HttpSettingsConfig = setting(
-        HttpSettingsConfig(), "How it is called.", key="http-settings", json_key="http_settings"
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitlabShellConfig:
-    """``[gitlab-shell]``: deprecated; a default for the places of secret and hooks."""
-
-    dir: str = setting("", "Directory of gitlab-shell.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HooksConfig:
-    """``[hooks]``: the operator's own hooks."""
-
-    custom_hooks_dir: str = setting("", "Directory with `pre-receive.d`, `update.d` and `post-receive.d`.")
-    packobjects_hook_max_proc: int = setting(0, "Accepted for compatibility.", integer=Integer.UNSIGNED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitConfigEntry:
-    """``[[git.config]]``: one setting that every git command gets."""
-
-    key: str = setting("", "Name, for instance `pack.threads`.")
-    value: str = setting("", "Value.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitConfig:
-    """``[git]``: how git is run."""
-
-    executable: str = setting("git", "The git to run: a path, or a name that is looked up in PATH.", own=True)
-    catfile_cache_size: int = setting(0, "Kept `cat-file` processes; 0 means 100.")
-    config: tuple[GitConfigEntry, ...] = setting((), "Settings that every git command gets.")
-    signing_key: str = setting("", "Key file that signs commits made through the API.")
-    rotated_signing_keys: tuple[str, ...] = setting((), "Key files that signed earlier.")
-    committer_email: str = setting("", "Committer of commits signed here.")
-    committer_name: str = setting("", "Committer of commits signed here.")
+REPLACED_KEYS: Final = {
+    "internal_socket_dir": "the internal socket is below runtime_dir",
+    "git.bin_path": "replaced by git.executable",
+    "git.use_bundled_binaries": "the git named by git.executable is used",
+}
+_SECRET_FILE: Final = ".gitlab_shell_secret"  # noqa: S105  # a name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitConfig:
-    """A limit on calls that run and calls that wait."""
+def load(path: str) -> NodeConfig:
+    """Read a node's configuration file.
 
-    max_concurrency: int = setting(0, "Calls that run at once, per repository; 0 means any number.")
-    max_queue_size: int = setting(500, "Calls that wait.")
-    max_queue_wait: timedelta = setting(timedelta(0), "Time that a call waits; 0 means any time.")
-    adaptive: bool = setting(False, "Accepted for compatibility: `initial_limit` is used as a fixed limit.")
-    initial_limit: int = setting(0, "Limit at start, with `adaptive`.")
-    max_limit: int = setting(0, "Highest limit, with `adaptive`.")
-    min_limit: int = setting(0, "Lowest limit, with `adaptive`.")
-
-    @property
-    def limit(self) -> int:
-        """Calls that run at once; 0 means any number."""
-        return self.initial_limit if self.adaptive else self.max_concurrency
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConcurrencyConfig(LimitConfig):
-    """``[[concurrency]]``: a limit for one RPC."""
-
-    rpc: str = setting("", "Full name, for instance `/gitaly.SmartHTTPService/PostUploadPackWithSidechannel`.")
-    max_per_repo: int = setting(0, "Older name of `max_concurrency`; loading moves it there.")
-    unauthenticated: LimitConfig = setting(LimitConfig(), "Limit for calls on behalf of nobody.")
+    Raises:
+        ConfigError: the node cannot start with it; the first line of the message is upstream's text.
+    """
+    prefix = f"failed to configure Gitaly: load config: config_path {quote(path)}: "
+    try:
+        data = read_file(path)
+    except ConfigError as exc:
+        raise ConfigError(f"{prefix}{exc}") from exc
+    try:
+        reading = read(data, NodeConfig())
+    except ConfigError as exc:
+        raise ConfigError(f"{prefix}load toml: {str(exc).removeprefix('toml: ')}") from exc
+    draft = _complete(reading.config)
+    faults = list(node_faults(draft))
+    if faults:
+        raise ConfigError(f"{prefix}invalid config: {_startup_text(faults[0])}{further_faults(faults[1:])}")
+    unknown = tuple(key for key in reading.unknown if key.split(".")[0] not in NOT_READ)
+    config = _complete(reading.with_token())
+    return dataclasses.replace(config, warnings=tuple(warn_of_unknown(unknown, REPLACED_KEYS)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackObjectsLimitingConfig(LimitConfig):
-    """``[pack_objects_limiting]``: a limit on packing for fetches."""
-
-    max_concurrency: int = setting(200, "Packers that run at once; 0 means any number.")
-    max_queue_size: int = setting(200, "Packers that wait.")
-    max_queue_length: int = setting(0, "Older name of `max_queue_size`; loading moves it there.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamCacheConfig:
-    """``[pack_objects_cache]`` and ``[archive_cache]``: answers kept on disk."""
-
-    enabled: bool = setting(False, "Whether answers are kept.")
-    dir: str = setting("", "Directory; loading fills it with one below the first storage.")
-    max_age: timedelta = setting(timedelta(minutes=5), "Time an answer is kept.")
-    min_occurrences: int = setting(1, "Equal requests before an answer is kept.")
-    backpressure: bool = setting(True, "Whether the producer waits for its readers.")
+def _startup_text(fault: Fault) -> str:
+    """How upstream names the place: with the key's last parts for lists, token and directories, else in the text."""
+    first = fault.path[:1]
+    if first == ("auth",):
+        return str(Fault(fault.path[1:], fault.message))
+    if first in (("runtime_dir",), ("gitlab-shell",)) or (first and first[0].startswith("[")):
+        return str(fault)
+    return fault.message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DailyMaintenanceConfig:
-    """``[daily_maintenance]``: when repositories are tidied."""
-
-    start_hour: int = setting(0, "Hour, local time.", integer=Integer.UNSIGNED)
-    start_minute: int = setting(0, "Minute.", integer=Integer.UNSIGNED)
-    duration: timedelta = setting(timedelta(0), "Time it may take; at most a day.")
-    storages: tuple[str, ...] = setting((), "Storages that are tidied.")
-    disabled: bool = setting(False, "Switches it off.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutConfig:
-    """``[timeout]``: how long clients may take to say what they want."""
-
-    upload_pack_negotiation: timedelta = setting(timedelta(minutes=10), "For fetches.")
-    upload_archive_negotiation: timedelta = setting(timedelta(minutes=1), "For archives.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VotesConfig:
-    """``[votes]``: how the node votes in transactions."""
-
-    dialect: VoteDialect = setting(
-        VoteDialect.DEV,
-        "`dev`, `19.0` or `r18.9`: the upstream line that the votes equal; one for all nodes of a virtual storage.",
-        own=True,
+def _complete(config: NodeConfig) -> NodeConfig:
+    """Fill what is derived from other keys."""
+    storages = tuple(dataclasses.replace(one, path=os.path.normpath(one.path or ".")) for one in config.storages)
+    cache_root = f"{storages[0].path}/+gitaly" if storages else ""
+    timeout = config.graceful_restart_timeout
+    return dataclasses.replace(
+        config,
+        storages=storages,
+        graceful_restart_timeout=timedelta(minutes=1) if timeout == ZERO else timeout,
+        gitlab=_gitlab(config.gitlab, config.gitlab_shell.dir),
+        hooks=_hooks(config.hooks, config.gitlab_shell.dir),
+        concurrency=tuple(_concurrency(limit) for limit in config.concurrency),
+        pack_objects_limiting=_packing(config.pack_objects_limiting),
+        pack_objects_cache=_cache(config.pack_objects_cache, f"{cache_root}/PackObjectsCache"),
+        archive_cache=_cache(config.archive_cache, f"{cache_root}/ArchiveCache"),
+        daily_maintenance=_maintenance(config.daily_maintenance, storages),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
-    """The whole file."""
+def _gitlab(gitlab: GitlabConfig, shell_dir: str) -> GitlabConfig:
+    if gitlab.secret or gitlab.secret_file or not shell_dir:
+        return gitlab
+    return dataclasses.replace(gitlab, secret_file=os.path.join(shell_dir, _SECRET_FILE))  # noqa: PTH118
 
-    listen_addr: str = setting("", "`host:port` to listen on without TLS.")
-    tls_listen_addr: str = setting("", "`host:port` to listen on with TLS; needs `[tls]`.")
-    socket_path: str = setting("", "Unix socket to listen on.")
-    prometheus_listen_addr: str = setting("", "`host:port` for metrics; empty means none.")
-    config_command: str = setting("", "Executable whose JSON output is merged into this file.")
-    bin_dir: str = setting("", "Accepted for compatibility.")
-    runtime_dir: str = setting("", "Directory for sockets and hooks of the running process; must exist.")
-    graceful_restart_timeout: timedelta = setting(
-        timedelta(minutes=1), "Time that running calls get when the server is told to stop; 0 means 1m."
+
+def _hooks(hooks: HooksConfig, shell_dir: str) -> HooksConfig:
+    if hooks.custom_hooks_dir or not shell_dir:
+        return hooks
+    return dataclasses.replace(hooks, custom_hooks_dir=os.path.join(shell_dir, "hooks"))  # noqa: PTH118
+
+
+def _concurrency(limit: ConcurrencyConfig) -> ConcurrencyConfig:
+    if limit.max_concurrency:
+        return limit
+    return dataclasses.replace(limit, max_concurrency=limit.max_per_repo)
+
+
+def _packing(limit: PackObjectsLimitingConfig) -> PackObjectsLimitingConfig:
+    if not limit.max_queue_length:
+        return limit
+    return dataclasses.replace(limit, max_queue_size=limit.max_queue_length)
+
+
+def _cache(cache: StreamCacheConfig, place: str) -> StreamCacheConfig:
+    return dataclasses.replace(cache, dir=cache.dir or place)
+
+
+def _maintenance(daily: DailyMaintenanceConfig, storages: tuple[StorageConfig, ...]) -> DailyMaintenanceConfig:
+    if daily != DailyMaintenanceConfig():
+        return daily
+    return dataclasses.replace(
+        daily, start_hour=12, duration=timedelta(minutes=10), storages=tuple(one.name for one in storages)
     )
-    storages: tuple[StorageConfig, ...] = setting((), "The storages.", key="storage")
-    auth: AuthConfig = setting(AuthConfig(), "Who may call this server.")
-    tls: TlsConfig = setting(TlsConfig(), "What the TLS listener presents.")
-    logging: NodeLoggingConfig = setting(NodeLoggingConfig(), "Log lines and reports of crashes.")
-    prometheus: PrometheusConfig = setting(PrometheusConfig(), "Metrics.")
-    gitlab: GitlabConfig = setting(GitlabConfig(), "The internal API.")
-    gitlab_shell: GitlabShellConfig = setting(GitlabShellConfig(), "Deprecated.", key="gitlab-shell")
-    hooks: HooksConfig = setting(HooksConfig(), "The operator's hooks.")
-    git: GitConfig = setting(GitConfig(), "How git is run.")
-    concurrency: tuple[ConcurrencyConfig, ...] = setting((), "Limits per RPC.")
-    pack_objects_limiting: PackObjectsLimitingConfig = setting(PackObjectsLimitingConfig(), "Limit on packing.")
-    pack_objects_cache: StreamCacheConfig = setting(StreamCacheConfig(), "Kept packs.")
-    archive_cache: StreamCacheConfig = setting(
-        StreamCacheConfig(min_occurrences=0, backpressure=False), "Kept archives."
-    )
-    daily_maintenance: DailyMaintenanceConfig = setting(
-        DailyMaintenanceConfig(start_hour=12, duration=timedelta(minutes=10)), "When repositories are tidied."
-    )
-    timeout: TimeoutConfig = setting(TimeoutConfig(), "Limits on negotiation.")
-    votes: VotesConfig = setting(VotesConfig(), "How the node votes.")
-    http2: Http2Config = setting(Http2Config(), "The transport's implementation.")
-    warnings: tuple[str, ...] = field(default=(), compare=False)
-    """What a start reports and goes on: unknown keys and oddities, one line each."""

@@ -1,213 +1,147 @@
-"""Praefect's configuration file: the sections and their keys.
+"""From the path of Praefect's configuration file to values: read, judge, complete, warn."""
 
-The names of sections and fields are those of the file, except for the plurals of lists (``virtual_storages``,
-``nodes``) and :attr:`PraefectConfig.keep_legacy_election_strategy`. :func:`load` is the way from a file to values.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from praefect.config.schema import Integer, setting
-from praefect.config.sections import AuthConfig, Http2Config, LoggingConfig, PrometheusConfig, TlsConfig
+from praefect.config.collected_rules import collected_faults
+from praefect.config.faults import ConfigError, Fault, further_faults
+from praefect.config.praefect_sections import (
+    PER_REPOSITORY,
+    BackgroundVerificationConfig,
+    ConnectionConfig,
+    DatabaseConfig,
+    FailoverConfig,
+    PraefectConfig,
+    ReconciliationConfig,
+    ReplicationConfig,
+    RepositoriesCleanupConfig,
+    SentryConfig,
+    StorageNodeConfig,
+    VirtualStorageConfig,
+    YamuxConfig,
+)
+from praefect.config.quoting import quote
+from praefect.config.reading import Reading, read, read_file, warn_of_unknown
+from praefect.config.rules import ZERO
+from praefect.config.sections import (
+    AuthConfig,
+    Http2Config,
+    Http2Engine,
+    LoggingConfig,
+    PrometheusConfig,
+    TlsConfig,
+    TlsVersion,
+)
+from praefect.config.startup_rules import startup_faults
 
-PER_REPOSITORY: Final = "per_repository"
-ELECTION_STRATEGIES: Final = ("local", "sql", PER_REPOSITORY)
-LEGACY_STRATEGY_SWITCH: Final = "i_understand_my_election_strategy_is_unsupported_and_will_be_removed_without_warning"
-LEAST_STREAM_WINDOW_BYTES: Final = 262144
-HISTOGRAM_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+__all__ = [
+    "AuthConfig",
+    "BackgroundVerificationConfig",
+    "ConfigError",
+    "ConnectionConfig",
+    "DatabaseConfig",
+    "FailoverConfig",
+    "Http2Config",
+    "Http2Engine",
+    "LoggingConfig",
+    "PraefectConfig",
+    "PrometheusConfig",
+    "ReconciliationConfig",
+    "ReplicationConfig",
+    "RepositoriesCleanupConfig",
+    "SentryConfig",
+    "StorageNodeConfig",
+    "TlsConfig",
+    "TlsVersion",
+    "VirtualStorageConfig",
+    "YamuxConfig",
+    "load",
+    "parse_config",
+]
+
+REPLACED_KEYS: Final = {
+    "virtual_storage_name": "replaced by [[virtual_storage]]",
+    "node": "replaced by [[virtual_storage.node]]",
+    "postgres_queue_enabled": "the queue is always in PostgreSQL",
+    "failover_enabled": "replaced by failover.enabled",
+    "failover.read_only_after_failover": "removed",
+    "distributed_reads_enabled": "reads are always distributed",
+    "database.proxy_host": "replaced by database.host and database.session_pooled.host",
+    "database.proxy_port": "replaced by database.port and database.session_pooled.port",
+    "prometheus_exclude_database_from_default_metrics": "database metrics are always separate, at /db_metrics",
+    "force_create_repositories_for_testing_purposes": "removed",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageNodeConfig:
-    """``[[virtual_storage.node]]``: one physical storage and the node that serves it."""
+def load(path: str) -> PraefectConfig:
+    """Read Praefect's configuration file as ``serve`` and all commands do.
 
-    storage: str = setting("", "Name of the storage in the node's own configuration.")
-    address: str = setting("", "Where the node listens: `tcp://`, `tls://`, `unix:`, `dns:` or `dns+tls:`.")
-    token: str = setting("", "Shared secret of that node.", secret=True)
-    primary: bool = setting(
-        False, "Designated primary of its virtual storage; heeded only with `failover.prefer_designated`.", own=True
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualStorageConfig:
-    """``[[virtual_storage]]``: what clients see as one storage, kept on several nodes."""
-
-    name: str = setting("", "Name that clients use.")
-    default_replication_factor: int = setting(
-        0, "Number of storages that get a copy of a new repository; 0 or less means all of them."
-    )
-    minimum_copies: int = setting(
-        1, "A write is refused unless at least this many up-to-date storages can take part in it.", own=True
-    )
-    nodes: tuple[StorageNodeConfig, ...] = setting((), "The storages behind it.", key="node")
+    Raises:
+        ConfigError: upstream refuses the file too; the first line of the message is its text.
+    """
+    try:
+        reading = parse_config(read_file(path))
+    except ConfigError as exc:
+        raise ConfigError(f"error reading config file: {exc}") from exc
+    collected = list(collected_faults(reading.config))
+    faults = list(startup_faults(reading.config))
+    if faults:
+        first = faults[0]
+        known = {fault.path for fault in faults}
+        more = faults[1:] + [fault for fault in collected if fault.path not in known]
+        raise ConfigError(f"validating config: {_startup_text(first)}{further_faults(more)}")
+    config = reading.with_token()
+    warnings = (*_warnings(reading, config), *(str(fault) for fault in collected))
+    return dataclasses.replace(config, failover=_with_strategy(config), warnings=warnings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionConfig:
-    """Where a PostgreSQL server is; an empty value leaves the choice to libpq (PG* variables, ``~/.pgpass``)."""
+def parse_config(data: bytes) -> Reading[PraefectConfig]:
+    """Read the text of a file and fill computed defaults; nothing is judged yet.
 
-    host: str = setting("", "Host name, several separated by commas, or directory of a unix socket.")
-    port: int = setting(0, "Port; 0 means libpq's default, 5432.")
-    user: str = setting("", "Role to log in as.")
-    password: str = setting("", "Its password.", secret=True)
-    dbname: str = setting("", "Name of the database.")
-    sslmode: str = setting("", "disable, allow, prefer, require, verify-ca or verify-full.")
-    sslcert: str = setting("", "Client certificate, path of a PEM file.")
-    sslkey: str = setting("", "Key of the client certificate, path of a PEM file.")
-    sslrootcert: str = setting("", "Certificates of the authorities that are trusted, path of a PEM file.")
+    Raises:
+        DecodeError: the text is wrong.
+        ConfigError: its config command or token file are.
+    """
+    reading = read(data, PraefectConfig())
+    return dataclasses.replace(reading, config=_complete(reading.config))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseConfig(ConnectionConfig):
-    """``[database]``: PostgreSQL for queries (a transaction pooler may stand before it) and for notifications."""
-
-    session_pooled: ConnectionConfig = setting(
-        ConnectionConfig(), "Connection that keeps its session, for notifications; what is empty is taken from above."
-    )
-    host_no_proxy: str = setting("", "Deprecated spelling of `session_pooled.host`.")
-    port_no_proxy: int = setting(0, "Deprecated spelling of `session_pooled.port`.")
-    outage_reads_max_age: timedelta = setting(
-        timedelta(minutes=15),
-        "How long known repositories are read while PostgreSQL is away; 0 means not at all.",
-        own=True,
-    )
-
-    def direct(self) -> ConnectionConfig:
-        """The connection for LISTEN: each value from the first place that has one."""
-        session = self.session_pooled
-        return ConnectionConfig(
-            host=session.host or self.host_no_proxy or self.host,
-            port=session.port or self.port_no_proxy or self.port,
-            user=session.user or self.user,
-            password=session.password or self.password,
-            dbname=session.dbname or self.dbname,
-            sslmode=session.sslmode or self.sslmode,
-            sslcert=session.sslcert or self.sslcert,
-            sslkey=session.sslkey or self.sslkey,
-            sslrootcert=session.sslrootcert or self.sslrootcert,
+def _complete(config: PraefectConfig) -> PraefectConfig:
+    failover = config.failover
+    if failover.enabled:
+        failover = dataclasses.replace(
+            failover,
+            bootstrap_interval=failover.bootstrap_interval or timedelta(seconds=1),
+            monitor_interval=failover.monitor_interval or timedelta(seconds=3),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicationConfig:
-    """``[replication]``: the workers that process replication jobs."""
-
-    batch_size: int = setting(10, "Jobs taken from the queue at once.", integer=Integer.UNSIGNED)
-    parallel_storage_processing_workers: int = setting(
-        1, "Storages of one virtual storage that are processed at the same time.", integer=Integer.UNSIGNED
+    graceful = config.graceful_stop_timeout
+    return dataclasses.replace(
+        config,
+        failover=failover,
+        graceful_stop_timeout=timedelta(minutes=1) if graceful == ZERO else graceful,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconciliationConfig:
-    """``[reconciliation]``: the loop that schedules jobs where stored and wanted replicas differ."""
-
-    scheduling_interval: timedelta = setting(timedelta(minutes=5), "Time between two passes; 0 disables the loop.")
-    histogram_buckets: tuple[float, ...] = setting(
-        HISTOGRAM_BUCKETS, "Upper bounds, in seconds, of the histogram of a pass's duration."
-    )
+def _with_strategy(config: PraefectConfig) -> FailoverConfig:
+    if config.keep_legacy_election_strategy:
+        return config.failover
+    return dataclasses.replace(config.failover, election_strategy=PER_REPOSITORY)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackgroundVerificationConfig:
-    """``[background_verification]``: the loop that looks whether recorded replicas exist."""
-
-    verification_interval: timedelta = setting(
-        timedelta(days=7), "Time after which a replica is looked at again; 0 or less disables the loop."
-    )
-    delete_invalid_records: bool = setting(True, "Delete the record of a replica that does not exist.")
+def _startup_text(fault: Fault) -> str:
+    # faults of [auth] are the only ones whose text has the path before it
+    return str(fault) if fault.path[:1] in (("token",), ("token_file",)) else fault.message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoriesCleanupConfig:
-    """``[repositories_cleanup]``: the loop that reports repositories on disk that no record knows; deletes nothing."""
-
-    check_interval: timedelta = setting(timedelta(minutes=30), "Time between two looks for a storage that is due.")
-    run_interval: timedelta = setting(timedelta(hours=24), "Time after which a storage is due again; 0 disables.")
-    repositories_in_batch: int = setting(16, "Paths that are looked up at once.", integer=Integer.UNSIGNED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailoverConfig:
-    """``[failover]``: who becomes primary."""
-
-    enabled: bool = setting(True, "Without effect on per-repository election, as upstream; see `manual`.")
-    election_strategy: str = setting(PER_REPOSITORY, "`per_repository`; `local` and `sql` are accepted and replaced.")
-    error_threshold_window: timedelta = setting(timedelta(0), "Time over which the two counts below are taken.")
-    write_error_threshold_count: int = setting(
-        0, "Errors of writes that count; without effect on routing.", integer=Integer.UNSIGNED_32
-    )
-    read_error_threshold_count: int = setting(
-        0, "Errors of reads that count; without effect on routing.", integer=Integer.UNSIGNED_32
-    )
-    bootstrap_interval: timedelta = setting(timedelta(seconds=1), "Used by the removed electors only.")
-    monitor_interval: timedelta = setting(timedelta(seconds=3), "Used by the removed electors only.")
-    prefer_designated: bool = setting(
-        False, "New repositories get their primary on the node marked `primary = true`.", own=True
-    )
-    manual: bool = setting(False, "Primaries move only by `praefect failover`.", own=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentryConfig:
-    """``[sentry]``: where crashes are reported."""
-
-    sentry_dsn: str = setting("", "DSN of the project; empty switches reporting off.", secret=True)
-    sentry_environment: str = setting("", "Environment named in reports.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class YamuxConfig:
-    """``[yamux]``: multiplexed connections to nodes and from clients."""
-
-    maximum_stream_window_size_bytes: int = setting(
-        LEAST_STREAM_WINDOW_BYTES, "Receive window of a stream; at least 262144.", integer=Integer.UNSIGNED_32
-    )
-    accept_backlog: int = setting(256, "Streams a peer may open before they are accepted.", integer=Integer.UNSIGNED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PraefectConfig:
-    """The whole file."""
-
-    listen_addr: str = setting(
-        "", "`host:port` to listen on without TLS; `tcp://`, `tls://` or `unix://` may stand before it."
-    )
-    tls_listen_addr: str = setting("", "`host:port` to listen on with TLS; needs `[tls]`.")
-    socket_path: str = setting("", "Unix socket to listen on.")
-    prometheus_listen_addr: str = setting("", "`host:port` for metrics; empty means none.")
-    config_command: str = setting("", "Executable whose JSON output is merged into this file.")
-    memory_queue_enabled: bool = setting(False, "Accepted for compatibility; the queue is always in PostgreSQL.")
-    graceful_stop_timeout: timedelta = setting(
-        timedelta(minutes=1), "Time that running calls get when the server is told to stop; 0 means 1m."
-    )
-    keep_legacy_election_strategy: bool = setting(
-        False, "Accepted for compatibility; the removed electors are not built.", key=LEGACY_STRATEGY_SWITCH
-    )
-    virtual_storages: tuple[VirtualStorageConfig, ...] = setting((), "The virtual storages.", key="virtual_storage")
-    auth: AuthConfig = setting(AuthConfig(), "Who may call this server.")
-    tls: TlsConfig = setting(TlsConfig(), "What the TLS listener presents.")
-    database: DatabaseConfig = setting(DatabaseConfig(), "PostgreSQL.")
-    replication: ReplicationConfig = setting(ReplicationConfig(), "Replication jobs.")
-    reconciliation: ReconciliationConfig = setting(ReconciliationConfig(), "Scheduling of repairs.")
-    background_verification: BackgroundVerificationConfig = setting(
-        BackgroundVerificationConfig(), "Verification of replicas."
-    )
-    repositories_cleanup: RepositoriesCleanupConfig = setting(
-        RepositoriesCleanupConfig(), "Search for unknown repositories."
-    )
-    failover: FailoverConfig = setting(FailoverConfig(), "Election of primaries.")
-    prometheus: PrometheusConfig = setting(PrometheusConfig(), "Metrics.")
-    logging: LoggingConfig = setting(LoggingConfig(), "Log lines.")
-    sentry: SentryConfig = setting(SentryConfig(), "Reports of crashes.")
-    yamux: YamuxConfig = setting(YamuxConfig(), "Multiplexed connections.")
-    http2: Http2Config = setting(Http2Config(), "The transport's implementation.")
-    warnings: tuple[str, ...] = field(default=(), compare=False)
-    """What a start reports and goes on: unknown keys, equal secrets, one line each."""
-
-    def storages(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the storages of each virtual storage, both in the order of the file."""
-        return {virtual.name: tuple(node.storage for node in virtual.nodes) for virtual in self.virtual_storages}
+def _warnings(reading: Reading[PraefectConfig], config: PraefectConfig) -> Iterator[str]:
+    yield from warn_of_unknown(reading.unknown, REPLACED_KEYS)
+    for number, virtual in enumerate(config.virtual_storages):
+        for place, node in enumerate(virtual.nodes):
+            key = f"virtual_storage.[{number}].node.[{place}]"
+            if node.primary and not config.failover.prefer_designated:
+                yield f"{key}.primary is ignored, as failover.prefer_designated is not set"
+            if node.token and node.token == config.auth.token:
+                equal = "equals auth.token: give clients and nodes different secrets"
+                yield f"token of node {quote(node.storage)} ({key}.token) {equal}"

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
@@ -38,6 +37,7 @@ class Setting:
     integer: Integer = Integer.SIGNED
     secret: bool = False
     own: bool = False  # upstream has no such key
+    noun: str = "value"  # what a value out of a closed set is called in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,6 @@ def setting(default: T, doc: str, /, **facts: Any) -> T:
     return value
 
 
-@cache
 def keys(section: type[Any]) -> tuple[Key, ...]:
     """All keys of a section, in order of definition; fields made without :func:`setting` are none."""
     return tuple(_keys(section))

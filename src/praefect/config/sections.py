@@ -46,7 +46,7 @@ class TlsConfig:
     certificate_path: str = setting("", "PEM file with the certificate and its chain.", json_key="cert_path")
     key_path: str = setting("", "PEM file with the private key.")
     key: str = setting("", "The private key itself, as PEM text; excludes `key_path`.", secret=True)
-    min_version: TlsVersion = setting(TlsVersion.TLS_1_2, "Lowest version of TLS accepted.")
+    min_version: TlsVersion = setting(TlsVersion.TLS_1_2, "Lowest version of TLS accepted.", noun="TLS version")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,5 +72,8 @@ class Http2Config:
     """``[http2]``: the transport's implementation."""
 
     engine: Http2Engine = setting(
-        Http2Engine.HTTPUNK, "Implementation of HTTP/2: `httpunk` (fast) or `h2` (pure Python).", own=True
+        Http2Engine.HTTPUNK,
+        "Implementation of HTTP/2: `httpunk` (fast) or `h2` (pure Python).",
+        own=True,
+        noun="HTTP/2 engine",
     )
