@@ -61,12 +61,12 @@ def format_value(value: object) -> str:
 
 def format_float(value: float) -> str:
     """Write a number with the fewest digits that name it: ``1``, ``0.005``, ``1.048576e+06``, ``+Inf``."""
+    if -1e6 < value < 1e6 and value == int(value):
+        return str(int(value))
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if abs(value) < 1_000_000 and value == int(value):
-        return str(int(value))
     number = Decimal(repr(value)).normalize()
     if -4 <= number.adjusted() <= 5:
         return format(number, "f")
