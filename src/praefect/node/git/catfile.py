@@ -232,15 +232,10 @@ class CatFilePool:
         """Lend a reader of ``repository``; it goes back to the pool only if everything asked for was read."""
         key = _key(repository, mailmap=mailmap)
         entry = self._take(key) or await self._start(repository, mailmap=mailmap)
-        clean = False
         try:
             yield entry.reader
-            clean = True
-        except Exception:
-            clean = entry.reader.is_clean
-            raise
         finally:
-            if clean and entry.reader.is_clean and not self._closed:
+            if entry.reader.is_clean and not self._closed:
                 entry.since = time.monotonic()
                 self._idle[key].append(entry)
                 await self._trim()

@@ -39,6 +39,7 @@ class Features:
     """
 
     nul_output: bool  # cat-file -Z
+    stdin_pseudo_revisions: bool  # rev-list --stdin reads --all, --not and the like
     exclude_refs: bool  # for-each-ref --exclude
     root_refs: bool  # for-each-ref --include-root-refs
     config_list: bool  # config list
@@ -60,6 +61,7 @@ class Features:
 
         return cls(
             nul_output=since(42),
+            stdin_pseudo_revisions=since(42),
             exclude_refs=since(42),
             root_refs=since(45),
             config_list=since(46),

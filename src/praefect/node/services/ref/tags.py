@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from asyncio.subprocess import PIPE
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from praefect.domain.errors import InternalError, InvalidArgumentError
-from praefect.node.git.command import Command
 from praefect.node.git.names import TAGS_PREFIX, check_pseudo_revision, is_reference_name, tag_reference
 from praefect.node.git.objects import commit_message, parse_tag, tag_message
 from praefect.node.git.references import Listing, PageTokenError, Reference, collect_references
+from praefect.node.git.revisions import rev_list
 from praefect.node.services.ref.part import RefPart, page_of
 from praefect.node.services.streaming import batches_by_size, byte_chunks
 from praefect.proto.errors_pb2 import ReferenceNotFoundError
@@ -99,13 +98,9 @@ class TagPart(RefPart):
         repository = self._storages.open(request.repository)
         if not request.tag_revisions:
             raise InvalidArgumentError("missing revisions")
-        lines = [check_pseudo_revision(revision.encode()) + b"\n" for revision in request.tag_revisions]
-        flags = ["--objects", "--no-object-names", "--filter=object:type=tag", "--filter-provided-objects", "--stdin"]
-        async with self._git.start(repository, Command(name="rev-list", flags=flags), stdin=PIPE) as process:
-            await process.write(b"".join(lines))
-            process.close_stdin()
-            ids = (await process.read_all()).split()
-            await process.check()
+        revisions = [check_pseudo_revision(revision.encode()) for revision in request.tag_revisions]
+        flags = ["--objects", "--no-object-names", "--filter=object:type=tag", "--filter-provided-objects"]
+        ids = (await rev_list(self._git, repository, flags, revisions)).split()
         async with aclosing(batches_by_size(self._signatures(repository, ids))) as batches:
             async for batch in batches:
                 yield GetTagSignaturesResponse(signatures=batch)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from praefect.domain.errors import InternalError, InvalidArgumentError, NotFoundError
 from praefect.node.git.command import Command
-from praefect.node.git.errors import GitCommandError, StdinClosedError
+from praefect.node.git.errors import GitCommandError
 from praefect.node.git.names import check_pseudo_revision
+from praefect.node.git.revisions import rev_list
 from praefect.node.services.repository.part import RepositoryPart
 from praefect.proto.repository_pb2 import (
     FsckRequest,
@@ -78,22 +78,18 @@ class InspectionPart(RepositoryPart):
         repository = self._storages.open(first.repository)
         if not first.revisions:
             raise InvalidArgumentError("no revisions specified")
-        command = Command(name="rev-list", flags=["--disk-usage", "--objects", "--use-bitmap-index", "--stdin"])
-        async with self._git.start(repository, command, stdin=PIPE) as process:
-            with contextlib.suppress(StdinClosedError):
-                await process.write(_revision_lines(first))
-                async for request in requests:
-                    if request.HasField("repository"):
-                        raise InvalidArgumentError("subsequent requests must not contain repository")
-                    await process.write(_revision_lines(request))
-            process.close_stdin()
-            output = await process.read_all()
-            try:
-                await process.check()
-            except GitCommandError as exc:
-                if b"bad revision" in exc.stderr:
-                    raise NotFoundError("revision not found") from exc
-                raise wrap("rev-list", exc) from exc
+        revisions = _revisions(first)
+        async for request in requests:
+            if request.HasField("repository"):
+                raise InvalidArgumentError("subsequent requests must not contain repository")
+            revisions += _revisions(request)
+        flags = ["--disk-usage", "--objects", "--use-bitmap-index"]
+        try:
+            output = await rev_list(self._git, repository, flags, revisions)
+        except GitCommandError as exc:
+            if b"bad revision" in exc.stderr:
+                raise NotFoundError("revision not found") from exc
+            raise wrap("rev-list", exc) from exc
         return ObjectsSizeResponse(size=int(output.strip() or b"0"))
 
     async def fsck(self, request: FsckRequest, call: ServerCall) -> FsckResponse:
@@ -107,5 +103,5 @@ class InspectionPart(RepositoryPart):
         return FsckResponse(error=completed.stdout + completed.stderr if completed.returncode else b"")
 
 
-def _revision_lines(request: ObjectsSizeRequest) -> bytes:
-    return b"".join(check_pseudo_revision(revision, allow_path=True) + b"\n" for revision in request.revisions)
+def _revisions(request: ObjectsSizeRequest) -> list[bytes]:
+    return [check_pseudo_revision(revision, allow_path=True) for revision in request.revisions]

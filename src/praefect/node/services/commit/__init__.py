@@ -1,0 +1,1 @@
+"""CommitService, cut by subject; ``service`` puts the parts together."""
