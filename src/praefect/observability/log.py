@@ -174,7 +174,11 @@ def current_request_fields() -> Mapping[str, object]:
     return _request_fields.get()
 
 
-def configure(log_format: Format | str, level: Level | str, stream: TextIO | None = None) -> None:
+def configure(
+    format: Format | str,  # noqa: A002 - as the configuration calls it
+    level: Level | str,
+    stream: TextIO | None = None,
+) -> None:
     """Decide what is written, how and where (standard output if not said); also for Python's ``logging``.
 
     Raises:
@@ -183,9 +187,9 @@ def configure(log_format: Format | str, level: Level | str, stream: TextIO | Non
     threshold = level if isinstance(level, Level) else Level.parse(level)
     target = stream or sys.stdout
     try:
-        chosen = Format(log_format)
+        chosen = Format(format)
     except ValueError:
-        msg = f'invalid logger format "{log_format}"'
+        msg = f'invalid logger format "{format}"'
         raise ValueError(msg) from None
     text = terminal_renderer() if target.isatty() else render_text
     _output.configure(render_json if chosen is Format.JSON else text, threshold, target)
