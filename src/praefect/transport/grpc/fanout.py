@@ -42,12 +42,14 @@ class FanOutOptions:
     Attributes:
         hold: awaited once the primary's response has begun, before any of it is passed on.
         on_secondary_end: told the index of a secondary and its outcome as soon as it has ended.
+        primary_failure_cancels: whether the secondaries are cancelled when the primary fails.
         silence_seconds: once the primary has finished, a secondary whose connection answers no PING for so long is
             not waited for any longer; ``None``: every secondary is waited for.
     """
 
     hold: Hold | None = None
     on_secondary_end: Callable[[int, DestinationOutcome], None] | None = None
+    primary_failure_cancels: bool = True
     silence_seconds: float | None = None
 
 
@@ -96,7 +98,7 @@ class _FanOut:
                 for index, leg in enumerate(self._legs[1:])
             ]
             primary = await relay_response(self._call, self._legs[0].call, self._options.hold)
-            if not primary.status.ok:
+            if not primary.status.ok and self._options.primary_failure_cancels:
                 self._cancel_secondaries()
             watches = self._watch(tasks)
             if drains:

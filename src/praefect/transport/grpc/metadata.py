@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from praefect.domain.errors import InternalError
@@ -207,7 +208,7 @@ class Metadata:
         return f"Metadata({[name for name, _ in self._fields]!r})"
 
 
-MetadataLike = Metadata | tuple[tuple[str, Value], ...] | list[tuple[str, Value]]
+MetadataLike = Metadata | Sequence[tuple[str, Value]]
 """What callers may pass as metadata."""
 
 

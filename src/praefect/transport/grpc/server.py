@@ -127,7 +127,8 @@ class Server:
         self._stopping = True
         for call in tuple(self._calls):
             call.interrupt(Interruption.STOPPING)
-        await self._tasks.__aexit__(exc_type, exc, traceback)
+        # What ends the body is not an error of the calls: it leaves as it is, not within a group.
+        await self._tasks.__aexit__(None, None, None)
         await self._close_connections()
 
     async def drain(self, grace_seconds: float) -> bool:
