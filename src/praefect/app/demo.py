@@ -1,0 +1,125 @@
+"""The demo: a whole cluster in one terminal, and the story that is played on it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from rich.console import Console
+
+from praefect.app.cluster import Cluster, ClusterOptions, run_cluster
+from praefect.app.processes import Child, ProcessCrashedError
+from praefect.app.scenario import Scenario
+from praefect.domain.errors import FailedPreconditionError, PraefectError
+from praefect.runtime.signals import stop_on_signals
+
+DEMO_PROJECT = "demo"
+RESTART_SECONDS = 10.0
+_PLAIN: Final = {"highlight": False, "soft_wrap": True, "markup": False}
+
+
+class MissingPrerequisiteError(FailedPreconditionError):
+    """Something the demo needs is not on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What the command line says."""
+
+    directory: Path
+    scenario: bool = False
+
+
+async def run(options: DemoOptions, console: Console) -> int:
+    """Start the cluster and wait for Ctrl-C, or play the scenario; return the exit code."""
+    check_prerequisites()
+    async with AsyncExitStack() as stack:
+        directory = options.directory
+        if options.scenario:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="praefect-scenario-")))
+        stop = stack.enter_context(stop_on_signals())
+        status = stack.enter_context(console.status("starting"))
+        cluster = await stack.enter_async_context(
+            run_cluster(ClusterOptions(directory=directory, progress=lambda text: status.update(f"starting {text}")))
+        )
+        status.stop()
+        if options.scenario:
+            return await Scenario(cluster, console).play()
+        project = await ensure_project(cluster)
+        _introduce(cluster, project, console)
+        async with asyncio.TaskGroup() as group:
+            watches = [
+                group.create_task(_keep_running(child, console), name=f"watch {child.name}")
+                for child in cluster.children()
+            ]
+            await stop.wait()
+            for watch in watches:
+                watch.cancel()
+        console.print("stopping")
+    return 0
+
+
+def check_prerequisites() -> None:
+    """Name what is missing before anything is started.
+
+    Raises:
+        MissingPrerequisiteError: with the command that installs it.
+    """
+    if shutil.which("git") is None:
+        raise MissingPrerequisiteError("git not found; install it: apt-get install git")
+
+
+async def ensure_project(cluster: Cluster) -> str:
+    """Create the demo's project unless an earlier start did; return its path."""
+    headers = {"PRIVATE-TOKEN": cluster.secrets.access_token}
+    async with aiohttp.ClientSession(cluster.url, headers=headers, trust_env=False) as session:
+        form = {"name": DEMO_PROJECT, "path": DEMO_PROJECT, "initialize_with_readme": True}
+        async with session.post("/api/v4/projects", json=form) as response:
+            if response.status not in (201, 409):
+                raise FailedPreconditionError(f"the demo's project was not created: {await response.text()}")
+    return DEMO_PROJECT
+
+
+async def _keep_running(child: Child, console: Console) -> None:
+    """Report each crash of a part with the end of its log; start it again after a pause in which others take over."""
+    while True:
+        try:
+            await child.watch()
+        except ProcessCrashedError as exc:
+            console.print(f"{exc}\n{child.name} is started again in {RESTART_SECONDS:.0f} s", **_PLAIN)
+        await asyncio.sleep(RESTART_SECONDS)
+        await child.start()
+
+
+def _introduce(cluster: Cluster, project: str, console: Console) -> None:
+    lines = [
+        ("front door", cluster.url),
+        ("clone", f"git clone {cluster.clone_url(project)}"),
+        ("status page", f"{cluster.url}/"),
+        ("access token", f"{cluster.secrets.access_token}   (PRIVATE-TOKEN of {cluster.url}/api/v4/projects)"),
+        ("data", str(cluster.layout.directory)),
+        ("logs", str(cluster.layout.logs)),
+        ("stop", "Ctrl-C"),
+    ]
+    for name, text in lines:
+        console.print(f"{name:>13}  {text}", highlight=False, soft_wrap=True, markup=False)
+
+
+def main(options: DemoOptions) -> int:
+    """Run the demo and turn its errors into lines; what the command calls."""
+    console = Console()
+    try:
+        return asyncio.run(run(options, console))
+    except ProcessCrashedError as exc:
+        console.print(str(exc), style="red", highlight=False, markup=False, soft_wrap=True)
+        return 1
+    except PraefectError as exc:
+        print(f"praefect demo: {exc}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1

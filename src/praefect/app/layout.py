@@ -1,0 +1,277 @@
+"""Where the demo keeps its files, and the configuration files of its parts, written anew at each start."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from praefect.domain.errors import FailedPreconditionError
+
+VIRTUAL_STORAGE = "default"
+USERNAME = "root"
+DATABASE = "praefect_production"
+ROLE = "praefect"
+
+
+class DemoDirectoryError(FailedPreconditionError):
+    """The data directory cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """The secrets of one cluster, all different; kept between starts."""
+
+    external_token: str
+    internal_token: str
+    hook_secret: str
+    sql_password: str
+    access_token: str
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Secrets(…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The ports of one cluster on the loopback interface; kept between starts as long as they are free."""
+
+    praefect: int
+    metrics: int
+    gateway: int
+    nodes: tuple[int, ...]
+
+    def all(self) -> tuple[int, ...]:
+        """Return every port."""
+        return (self.praefect, self.metrics, self.gateway, *self.nodes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseAddress:
+    """How praefect reaches PostgreSQL."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    dbname: str
+
+    def __repr__(self) -> str:
+        """Show everything but the password."""
+        return f"DatabaseAddress({self.user}@{self.host}:{self.port}/{self.dbname})"
+
+
+class Layout:
+    """The files below one directory."""
+
+    def __init__(self, directory: Path, nodes: int) -> None:
+        self.directory = directory.absolute()
+        self.node_names = tuple(f"gitaly-{number}" for number in range(1, nodes + 1))
+
+    @property
+    def logs(self) -> Path:
+        """Directory of the log files."""
+        return self.directory / "logs"
+
+    @property
+    def postgres(self) -> Path:
+        """Directory of the embedded database."""
+        return self.directory / "postgres"
+
+    @property
+    def praefect_config(self) -> Path:
+        """Praefect's configuration file."""
+        return self.directory / "praefect" / "config.toml"
+
+    @property
+    def gateway_config(self) -> Path:
+        """The gateway's configuration file."""
+        return self.directory / "gateway" / "config.toml"
+
+    @property
+    def processes(self) -> Path:
+        """File with the process ids of the parts."""
+        return self.directory / "processes.json"
+
+    def node_config(self, name: str) -> Path:
+        """Return a node's configuration file."""
+        return self.directory / name / "config.toml"
+
+    def node_storage(self, name: str) -> Path:
+        """Return the directory a node keeps repositories in."""
+        return self.directory / name / "repositories"
+
+    def log(self, name: str) -> Path:
+        """Return a part's log file."""
+        return self.logs / f"{name}.log"
+
+    def create(self) -> None:
+        """Make the directories, for nobody else to read.
+
+        Raises:
+            DemoDirectoryError: the directory cannot be written.
+        """
+        try:
+            for path in (
+                self.directory,
+                self.logs,
+                self.praefect_config.parent,
+                self.gateway_config.parent,
+                *(self.node_storage(name) for name in self.node_names),
+                *(self.directory / name / "run" for name in self.node_names),
+            ):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise DemoDirectoryError(f"cannot use {self.directory}: {exc.strerror}: {exc.filename}") from exc
+
+    def secrets(self) -> Secrets:
+        """Return the secrets, made at the first start."""
+        path = self.directory / "secrets.json"
+        if path.exists():
+            return Secrets(**json.loads(path.read_text()))
+        made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
+        write_private(path, json.dumps(asdict(made), indent=1))
+        return made
+
+    def ports(self) -> Ports:
+        """Return the ports, the same as at the last start where those are free."""
+        path = self.directory / "ports.json"
+        if path.exists():
+            saved = json.loads(path.read_text())
+            ports = Ports(**{**saved, "nodes": tuple(saved["nodes"])})
+            if len(ports.nodes) == len(self.node_names) and all(map(_is_free, ports.all())):
+                return ports
+        praefect, metrics, gateway, *nodes = free_ports(3 + len(self.node_names))
+        ports = Ports(praefect=praefect, metrics=metrics, gateway=gateway, nodes=tuple(nodes))
+        write_private(path, json.dumps(asdict(ports)))
+        return ports
+
+    def write_configs(self, made: Secrets, ports: Ports, database: DatabaseAddress) -> None:
+        """Write the configuration file of every part, mode 0600."""
+        write_private(self.praefect_config, self._praefect(made, ports, database))
+        write_private(self.gateway_config, self._gateway(made, ports))
+        for name, port in zip(self.node_names, ports.nodes, strict=True):
+            write_private(self.node_config(name), self._node(name, port, made, ports))
+
+    def _praefect(self, made: Secrets, ports: Ports, database: DatabaseAddress) -> str:
+        nodes = "".join(
+            f"\n[[virtual_storage.node]]\nstorage = {_text(name)}\n"
+            f"address = {_text(f'tcp://127.0.0.1:{port}')}\ntoken = {_text(made.internal_token)}\n"
+            for name, port in zip(self.node_names, ports.nodes, strict=True)
+        )
+        return f"""# Written at each start of the demo.
+listen_addr = "127.0.0.1:{ports.praefect}"
+prometheus_listen_addr = "127.0.0.1:{ports.metrics}"
+
+[auth]
+token = {_text(made.external_token)}
+
+[logging]
+format = "json"
+level = "info"
+
+[database]
+host = {_text(database.host)}
+port = {database.port}
+user = {_text(database.user)}
+password = {_text(database.password)}
+dbname = {_text(database.dbname)}
+sslmode = "disable"
+
+[reconciliation]
+scheduling_interval = "10s"
+
+[[virtual_storage]]
+name = {_text(VIRTUAL_STORAGE)}
+{nodes}"""
+
+    def _node(self, name: str, port: int, made: Secrets, ports: Ports) -> str:
+        return f"""# Written at each start of the demo.
+listen_addr = "127.0.0.1:{port}"
+runtime_dir = {_text(str(self.directory / name / "run"))}
+
+[auth]
+token = {_text(made.internal_token)}
+
+[logging]
+format = "json"
+level = "info"
+
+[gitlab]
+url = "http://127.0.0.1:{ports.gateway}"
+secret = {_text(made.hook_secret)}
+
+[[storage]]
+name = {_text(name)}
+path = {_text(str(self.node_storage(name)))}
+"""
+
+    def _gateway(self, made: Secrets, ports: Ports) -> str:
+        return f"""# Written at each start of the demo.
+listen_addr = "127.0.0.1:{ports.gateway}"
+external_url = "http://127.0.0.1:{ports.gateway}"
+database_path = "projects.db"
+secret = {_text(made.hook_secret)}
+
+[logging]
+format = "json"
+level = "info"
+
+[[storage]]
+name = {_text(VIRTUAL_STORAGE)}
+gitaly_address = "tcp://127.0.0.1:{ports.praefect}"
+gitaly_token = {_text(made.external_token)}
+
+[[user]]
+username = {_text(USERNAME)}
+token = {_text(made.access_token)}
+"""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by ``text`` in one step, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different ports of the loopback interface that nobody listens on now."""
+    with ExitStack() as sockets:
+        bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for one in bound:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in bound]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _text(value: str) -> str:
+    """Return ``value`` as a TOML basic string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(value)
+
+
+def program(name: str) -> Sequence[str]:
+    """Return the command line that starts one of our programs with the running interpreter."""
+    import sys
+
+    module = {"praefect": "main", "praefect-node": "node", "praefect-gateway": "gateway"}[name]
+    return (sys.executable, "-m", f"praefect.cli.{module}")

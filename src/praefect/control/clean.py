@@ -1,0 +1,135 @@
+"""Clean: finds repositories on disks that no record knows. It reports them and deletes nothing.
+
+Source: the Praefect reference on the repository cleaner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from praefect.domain.errors import PraefectError
+from praefect.domain.replication import StorageCleanup
+from praefect.domain.repository import ReplicaPath, Storage, VirtualStorage
+from praefect.observability.log import get_logger
+from praefect.runtime.ticker import Ticker
+
+GRACE_PERIOD = timedelta(hours=24)
+LIVENESS_SECONDS = 30.0
+
+_log = get_logger("repocleaner.repository_existence")
+_actions = get_logger("repocleaner.log_warn_action")
+
+
+class RepositoryWalker(Protocol):
+    """Lists what is on a node's disk."""
+
+    def walk(
+        self, virtual_storage: VirtualStorage, storage: Storage, *, older_than: timedelta
+    ) -> AsyncIterator[ReplicaPath]:
+        """Yield repositories that have not been modified within ``older_than``."""
+
+
+class CleanupRecords(Protocol):
+    """Which storage is to be looked at, by whom."""
+
+    async def populate(self, nodes: Mapping[VirtualStorage, Sequence[Storage]]) -> None:
+        """Make sure each storage has a row."""
+
+    async def acquire(self, run_interval: timedelta) -> StorageCleanup | None:
+        """Take the storage that was looked at longest ago, if one is due."""
+
+    async def refresh(self, cleanup: StorageCleanup) -> None:
+        """Say that the storage is still being looked at."""
+
+    async def release(self, cleanup: StorageCleanup) -> None:
+        """Say that the storage has been looked at now."""
+
+    async def find_unknown(
+        self, virtual_storage: VirtualStorage, storage: Storage, replica_paths: Sequence[ReplicaPath]
+    ) -> Sequence[ReplicaPath]:
+        """Return those paths that are no recorded replica of this storage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanReport:
+    """What one pass found; ``cleanup`` is ``None`` if no storage was due."""
+
+    cleanup: StorageCleanup | None
+    unknown: tuple[ReplicaPath, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class RepositoryCleaner:
+    """Reports repositories that Praefect does not manage."""
+
+    nodes: Mapping[VirtualStorage, Sequence[Storage]]
+    records: CleanupRecords
+    walker: RepositoryWalker
+    run_interval: timedelta
+    batch_size: int
+
+    async def run_once(self) -> CleanReport:
+        """Look at one storage that is due."""
+        cleanup = await self.records.acquire(self.run_interval)
+        if cleanup is None:
+            return CleanReport(cleanup=None)
+        unknown: list[ReplicaPath] = []
+        try:
+            async with self._kept_alive(cleanup):
+                async for batch in self._batches(cleanup):
+                    found = await self.records.find_unknown(cleanup.virtual_storage, cleanup.storage, batch)
+                    self._report(cleanup, found)
+                    unknown.extend(found)
+        finally:
+            await self.records.release(cleanup)
+        return CleanReport(cleanup=cleanup, unknown=tuple(unknown))
+
+    async def run(self, ticker: Ticker) -> None:
+        """Do a pass at once and then per tick, until cancelled."""
+        await self.records.populate(self.nodes)
+        _log.info("started")
+        try:
+            while True:
+                try:
+                    await self.run_once()
+                except PraefectError as exc:
+                    _log.error("failed to check existence", error=str(exc))
+                await ticker.wait()
+        finally:
+            _log.info("completed")
+
+    async def _batches(self, cleanup: StorageCleanup) -> AsyncIterator[list[ReplicaPath]]:
+        batch: list[ReplicaPath] = []
+        async for path in self.walker.walk(cleanup.virtual_storage, cleanup.storage, older_than=GRACE_PERIOD):
+            batch.append(path)
+            if len(batch) >= self.batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _report(self, cleanup: StorageCleanup, unknown: Sequence[ReplicaPath]) -> None:
+        for path in unknown:
+            _actions.warning(
+                "repository is not managed by praefect",
+                virtual_storage=cleanup.virtual_storage,
+                storage=cleanup.storage,
+                relative_replica_path=path,
+            )
+
+    @asynccontextmanager
+    async def _kept_alive(self, cleanup: StorageCleanup) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(self._keep_alive(cleanup), name=f"keep cleanup of {cleanup.storage}")
+            yield
+            keeper.cancel()
+
+    async def _keep_alive(self, cleanup: StorageCleanup) -> None:
+        while True:
+            await asyncio.sleep(LIVENESS_SECONDS)
+            await self.records.refresh(cleanup)

@@ -1,0 +1,274 @@
+"""Replicate: takes jobs from the queue and brings replicas up to date, or removes them.
+
+Source: the Praefect reference on jobs, workers and what a job does. On purpose otherwise: as many workers as
+configured, at most one per storage; a removal whose repository has no record any more is dropped, not retried for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from praefect.control.replicator import JobDroppedError, Replicator
+from praefect.domain.errors import PraefectError
+from praefect.domain.replication import Change, EventState, ReplicationEvent
+from praefect.domain.repository import Storage, VirtualStorage
+from praefect.observability.correlation import correlation_scope
+from praefect.observability.log import get_logger
+from praefect.runtime.backoff import ExponentialBackoff
+from praefect.runtime.ticker import Ticker
+
+_log = get_logger("replication_manager")
+
+IDLE_BACKOFF_SECONDS = (1.0, 5.0)
+HEALTH_UPDATE_SECONDS = 5.0
+
+
+class JobQueue(Protocol):
+    """The replication queue, from a worker's side."""
+
+    async def dequeue(self, virtual_storage: VirtualStorage, target: Storage, limit: int) -> Sequence[ReplicationEvent]:
+        """Take up to ``limit`` jobs for one target."""
+
+    async def acknowledge(self, state: EventState, event_ids: Sequence[int]) -> Sequence[int]:
+        """Say what became of jobs; return those that were ours."""
+
+    async def refresh(self, events: Sequence[ReplicationEvent]) -> bool:
+        """Say that the jobs are still worked on; false if none of them is ours any more."""
+
+    async def acknowledge_stale(self) -> int:
+        """Free jobs whose worker fell silent; return how many locks were freed."""
+
+    async def remove_unused_locks(self) -> int:
+        """Delete up to a thousand lock rows nobody refers to; return how many."""
+
+
+class HealthyStorages(Protocol):
+    """This process's own view of the nodes."""
+
+    def is_healthy(self, virtual_storage: VirtualStorage, storage: Storage) -> bool:
+        """Return whether the node answered its last check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicationObserver:
+    """Whom to tell of jobs; the metrics belong to whoever builds the manager."""
+
+    started: Callable[[ReplicationEvent], None] = lambda _event: None
+    finished: Callable[[ReplicationEvent, float | None], None] = lambda _event, _seconds: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicationReport:
+    """What one batch came to."""
+
+    completed: int = 0
+    failed: int = 0
+    dead: int = 0
+
+    @property
+    def processed(self) -> int:
+        """How many jobs were taken."""
+        return self.completed + self.failed + self.dead
+
+
+@dataclass(slots=True, kw_only=True)
+class ReplicationManager:
+    """Workers that rotate over the storages of their virtual storage."""
+
+    nodes: Mapping[VirtualStorage, Sequence[Storage]]
+    queue: JobQueue
+    health: HealthyStorages
+    replicator: Replicator
+    batch_size: int
+    workers: int
+    observer: ReplicationObserver = field(default_factory=ReplicationObserver)
+    _wake: dict[VirtualStorage, asyncio.Event] = field(default_factory=dict)
+
+    def wake(self, virtual_storage: VirtualStorage) -> None:
+        """Look at the queue now: a job was enqueued or a node came back."""
+        if (event := self._wake.get(virtual_storage)) is not None:
+            event.set()
+
+    async def run_once(self, virtual_storage: VirtualStorage, target: Storage) -> ReplicationReport:
+        """Process one batch for one target, if it is healthy."""
+        if not self.health.is_healthy(virtual_storage, target):
+            return ReplicationReport()
+        try:
+            events = await self.queue.dequeue(virtual_storage, target, self.batch_size)
+        except PraefectError as exc:
+            _log.error("failed to dequeue replication events", error=str(exc), virtual_storage=virtual_storage)
+            return ReplicationReport()
+        if not events:
+            return ReplicationReport()
+        states = await self._process(events)
+        for state in (EventState.COMPLETED, EventState.FAILED, EventState.DEAD):
+            await self._acknowledge(state, [event_id for event_id, result in states.items() if result is state])
+        results = list(states.values())
+        return ReplicationReport(
+            completed=results.count(EventState.COMPLETED),
+            failed=results.count(EventState.FAILED),
+            dead=results.count(EventState.DEAD),
+        )
+
+    async def run(self) -> None:
+        """Run all workers until cancelled."""
+        async with asyncio.TaskGroup() as workers:
+            for virtual_storage, storages in self.nodes.items():
+                self._wake[virtual_storage] = asyncio.Event()
+                rotation = _Rotation(storages)
+                for number in range(max(1, min(self.workers, len(storages)))):
+                    workers.create_task(
+                        self._work(virtual_storage, rotation), name=f"replicate {virtual_storage} {number}"
+                    )
+
+    async def _work(self, virtual_storage: VirtualStorage, rotation: _Rotation) -> None:
+        _log.info("processing started", virtual_storage=virtual_storage)
+        wake = self._wake[virtual_storage]
+        while True:
+            storage = await rotation.take(wake)
+            report = await self.run_once(virtual_storage, storage)
+            rotation.put_back(storage, busy=report.processed > 0)
+
+    async def _process(self, events: Sequence[ReplicationEvent]) -> dict[int, EventState]:
+        """Process a batch in order, refreshing its claim on the jobs meanwhile."""
+        states: dict[int, EventState] = {}
+        async with asyncio.TaskGroup() as batch:
+            refresher = batch.create_task(self._refresh(events), name="refresh replication jobs")
+            for event in events:
+                states[event.id] = await self._process_one(event)
+            refresher.cancel()
+        return states
+
+    async def _process_one(self, event: ReplicationEvent) -> EventState:
+        job = event.job
+        log = _log.bind(
+            virtual_storage=job.virtual_storage,
+            replication_job_target=job.target_node_storage,
+            event=event.describe(),
+        )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with correlation_scope(event.correlation_id):
+            log.info("replication job processing started")
+            self.observer.started(event)
+            try:
+                await self.replicator.process(event)
+            except JobDroppedError as exc:
+                log.info("replication job dropped", error=str(exc))
+            except PraefectError as exc:
+                self.observer.finished(event, None)
+                unlimited = job.change is Change.DELETE_REPLICA
+                state = EventState.FAILED if unlimited or event.attempt > 0 else EventState.DEAD
+                log.error("replication job processing finished", error=str(exc), new_state=state.value)
+                return state
+            self.observer.finished(event, loop.time() - began)
+            log.info("replication job processing finished", new_state=EventState.COMPLETED.value)
+            return EventState.COMPLETED
+
+    async def _refresh(self, events: Sequence[ReplicationEvent]) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_UPDATE_SECONDS)
+            try:
+                if not await self.queue.refresh(events):
+                    return
+            except PraefectError as exc:
+                _log.error("health update loop", error=str(exc))
+                return
+
+    async def _acknowledge(self, state: EventState, event_ids: Sequence[int]) -> None:
+        if not event_ids:
+            return
+        try:
+            acknowledged = await self.queue.acknowledge(state, event_ids)
+        except PraefectError as exc:
+            _log.error("failed to acknowledge replication events", error=str(exc), state=state.value)
+            return
+        lost = sorted(set(event_ids) - set(acknowledged))
+        if lost:
+            _log.error("replication events were not acknowledged", state=state.value, event_ids=lost)
+
+
+class _Rotation:
+    """The storages that wait for a worker, each with its own idle back-off."""
+
+    def __init__(self, storages: Sequence[Storage]) -> None:
+        self._waiting: dict[Storage, float] = dict.fromkeys(storages, 0.0)
+        first, longest = IDLE_BACKOFF_SECONDS
+        self._backoffs = {storage: ExponentialBackoff(initial=first, maximum=longest) for storage in storages}
+
+    async def take(self, wake: asyncio.Event) -> Storage:
+        """Wait for the storage that is due first; all are due when ``wake`` is set."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if wake.is_set():
+                wake.clear()
+                self._waiting = dict.fromkeys(self._waiting, 0.0)
+            if self._waiting:
+                storage, due = min(self._waiting.items(), key=lambda item: item[1])
+                if due <= loop.time():
+                    del self._waiting[storage]
+                    return storage
+                timeout = loop.time() + min(due - loop.time(), IDLE_BACKOFF_SECONDS[0])
+            else:
+                timeout = loop.time() + IDLE_BACKOFF_SECONDS[0]
+            try:
+                async with asyncio.timeout_at(timeout):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    def put_back(self, storage: Storage, *, busy: bool) -> None:
+        """Return a storage: due at once if it had jobs, after its back-off if not."""
+        backoff = self._backoffs[storage]
+        if busy:
+            backoff.reset()
+        self._waiting[storage] = 0.0 if busy else asyncio.get_running_loop().time() + backoff.next_delay()
+
+
+@dataclass(slots=True, kw_only=True)
+class StaleJobs:
+    """Frees jobs whose worker fell silent."""
+
+    queue: JobQueue
+
+    async def run_once(self) -> int:
+        """Free what has not been refreshed for a minute; return how many locks were freed."""
+        count = await self.queue.acknowledge_stale()
+        if count:
+            _log.info("stale replication jobs deleted", count=count, component="ProcessStale")
+        return count
+
+    async def run(self, ticker: Ticker) -> None:
+        """Do a pass per tick until cancelled."""
+        while True:
+            await ticker.wait()
+            try:
+                await self.run_once()
+            except PraefectError as exc:
+                _log.error("background periodical acknowledgement for stale replication jobs", error=str(exc))
+
+
+@dataclass(slots=True, kw_only=True)
+class UnusedLocks:
+    """Deletes lock rows nobody refers to any more."""
+
+    queue: JobQueue
+
+    async def run_once(self) -> int:
+        """Delete one batch; return how many rows went."""
+        count = await self.queue.remove_unused_locks()
+        if count:
+            _log.info("unused replication locks deleted", count=count, component="CleanUpLocks")
+        return count
+
+    async def run(self, ticker: Ticker) -> None:
+        """Do a pass per tick until cancelled."""
+        while True:
+            await ticker.wait()
+            try:
+                await self.run_once()
+            except PraefectError as exc:
+                _log.error("background periodical cleanup of unused replication queue locks", error=str(exc))

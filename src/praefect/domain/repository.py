@@ -1,0 +1,137 @@
+"""Repositories and their replicas: names, paths, and what is known of them.
+
+Source: the Praefect reference on replica paths and pool paths, and on repository metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NewType
+
+from praefect.domain.errors import AlreadyExistsError, NotFoundError
+
+VirtualStorage = NewType("VirtualStorage", str)
+Storage = NewType("Storage", str)
+RelativePath = NewType("RelativePath", str)
+ReplicaPath = NewType("ReplicaPath", str)
+RepositoryId = NewType("RepositoryId", int)
+
+UNKNOWN_GENERATION: Final = -1
+"""What stands for the generation of a replica without a record."""
+
+_RAILS_POOL = re.compile(r"@pools/([0-9a-f]{2})/([0-9a-f]{2})/([0-9a-f]{64})\.git")
+_PRAEFECT_POOL = re.compile(r"@cluster/pools/[0-9a-f]{2}/[0-9a-f]{2}/[0-9]+")
+
+
+class RepositoryNotFoundError(NotFoundError):
+    """The repository has no record, or none that could be served."""
+
+    def __init__(self, message: str = "repository not found") -> None:
+        super().__init__(message)
+
+
+class RepositoryExistsError(AlreadyExistsError):
+    """The repository has a record already."""
+
+    def __init__(self, message: str = "repository already exists") -> None:
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistentStorages:
+    """Where a repository can be read: its path on disks and the storages whose replica is at its generation."""
+
+    replica_path: ReplicaPath
+    storages: frozenset[Storage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElectedPrimary:
+    """What an election came to; without ``storage`` none is stored and nobody may become one."""
+
+    storage: Storage | None
+    previous: Storage | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaMetadata:
+    """One replica, or a storage that shall have one."""
+
+    storage: Storage
+    generation: int  # UNKNOWN_GENERATION without a record
+    assigned: bool
+    healthy: bool
+    valid_primary: bool
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryMetadata:
+    """Everything the records say of one repository; replicas by storage name."""
+
+    repository_id: RepositoryId
+    virtual_storage: VirtualStorage
+    relative_path: RelativePath
+    replica_path: ReplicaPath
+    primary: Storage | None
+    generation: int
+    replicas: tuple[ReplicaMetadata, ...]
+    explicitly_assigned: bool = False  # to at least one configured storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaLoss:
+    """How far one replica is behind, for a report on data loss."""
+
+    storage: Storage
+    behind_by: int
+    assigned: bool
+    healthy: bool
+    valid_primary: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatalossRepository:
+    """A repository that is not available, or not on all assigned storages."""
+
+    relative_path: RelativePath
+    primary: Storage | None
+    unavailable: bool
+    replicas: tuple[ReplicaLoss, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRepository:
+    """A repository to be recorded."""
+
+    repository_id: RepositoryId
+    virtual_storage: VirtualStorage
+    relative_path: RelativePath
+    replica_path: ReplicaPath
+    primary: Storage
+    updated: tuple[Storage, ...]
+    outdated: tuple[Storage, ...]
+    store_assignments: bool
+
+
+def derive_replica_path(relative_path: RelativePath, repository_id: RepositoryId) -> ReplicaPath:
+    """Return the path a new repository gets on all disks: by its id, beside the pools if the client calls it one."""
+    digest = hashlib.sha256(str(repository_id).encode("ascii")).hexdigest()
+    kind = "pools" if is_rails_pool_path(relative_path) else "repositories"
+    return ReplicaPath(f"@cluster/{kind}/{digest[:2]}/{digest[2:4]}/{repository_id}")
+
+
+def is_rails_pool_path(path: str) -> bool:
+    """Return whether ``path`` ends as GitLab names object pools, the directories matching the name."""
+    match = _RAILS_POOL.search(path)
+    return match is not None and match.end() == len(path) and match[3].startswith(match[1] + match[2])
+
+
+def is_praefect_pool_path(path: str) -> bool:
+    """Return whether ``path`` ends as Praefect names object pools on disks."""
+    match = _PRAEFECT_POOL.search(path)
+    return match is not None and match.end() == len(path)

@@ -1,0 +1,219 @@
+"""The project API: list, create (with a README if asked), show and delete projects.
+
+Creating is undone if any step fails; what a crash leaves half done is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from praefect.domain.errors import InvalidArgumentError, PraefectError
+from praefect.gateway.access import Access, User
+from praefect.gateway.projects import (
+    Project,
+    ProjectExistsError,
+    ProjectId,
+    ProjectNotFoundError,
+    ProjectState,
+    ProjectStore,
+    check_path,
+)
+from praefect.gateway.storages import Storage, Storages, commit_readme, create_repository, remove_repository
+from praefect.observability.log import get_logger
+from praefect.transport.grpc.status import StatusCode, code_of
+
+DEFAULT_BRANCH = "main"
+MAX_NAME_LENGTH = 255
+
+_log = get_logger("gateway.projects")
+
+
+class ProjectService:
+    """Creates and deletes projects together with their repositories."""
+
+    def __init__(self, projects: ProjectStore, storages: Storages) -> None:
+        self._projects = projects
+        self._storages = storages
+
+    async def create(
+        self, *, user: User, path: str, name: str, default_branch: str, storage: Storage, readme: bool
+    ) -> Project:
+        """Create a project and its repository; undo what was done if a step fails.
+
+        Raises:
+            ProjectExistsError: the path is taken.
+            PraefectError: the storage refused.
+        """
+        project = await self._projects.add(
+            path=check_path(path), name=name, storage=storage.name, default_branch=default_branch
+        )
+        try:
+            await create_repository(storage, project, user)
+            if readme:
+                # The push rules name the project, which must therefore be known to the internal API before.
+                await self._projects.set_state(project.id, ProjectState.READY)
+                await commit_readme(storage, project, user)
+        except PraefectError:
+            await self._undo(project)
+            raise
+        await self._projects.set_state(project.id, ProjectState.READY)
+        return project
+
+    async def delete(self, project: Project) -> None:
+        """Delete a project and its repository."""
+        await self._projects.set_state(project.id, ProjectState.DELETING)
+        await remove_repository(self._storages.get(project.storage), project)
+        await self._projects.remove(project.id)
+
+    async def finish_interrupted(self) -> None:
+        """Remove what a crash left half created or half deleted, as far as storages answer."""
+        for project in await self._projects.list_unfinished():
+            await self._undo(project)
+
+    async def _undo(self, project: Project) -> None:
+        await self._projects.set_state(project.id, ProjectState.DELETING)
+        try:
+            await remove_repository(self._storages.get(project.storage), project)
+        except PraefectError as exc:
+            # Stays in state "deleting": the next start tries again.
+            _log.warning("repository of a failed project was not removed", project=project.path, error=str(exc))
+            return
+        await self._projects.remove(project.id)
+
+
+class ProjectApi:
+    """The handlers under ``/api/v4/projects``."""
+
+    def __init__(
+        self, *, access: Access, projects: ProjectStore, storages: Storages, service: ProjectService, external_url: str
+    ) -> None:
+        self._access = access
+        self._projects = projects
+        self._storages = storages
+        self._service = service
+        self._external_url = external_url.rstrip("/")
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes to serve."""
+        return [
+            web.get("/api/v4/projects", self.list_projects),
+            web.post("/api/v4/projects", self.create_project),
+            web.get("/api/v4/projects/{id}", self.show_project),
+            web.delete("/api/v4/projects/{id}", self.delete_project),
+        ]
+
+    async def list_projects(self, request: web.Request) -> web.Response:
+        """List all projects."""
+        self._authenticate(request)
+        return web.json_response([self._describe(project) for project in await self._projects.list_ready()])
+
+    async def show_project(self, request: web.Request) -> web.Response:
+        """Show one project, by number or by URL-encoded path."""
+        self._authenticate(request)
+        return web.json_response(self._describe(await self._find(request)))
+
+    async def create_project(self, request: web.Request) -> web.Response:
+        """Create a project."""
+        user = self._authenticate(request, writes=True)
+        form = await _form(request)
+        try:
+            path, name, branch, readme = _new_project(form)
+            wanted = form.get("repository_storage")
+            storage = self._storages.get(str(wanted)) if wanted else self._storages.choose()
+            project = await self._service.create(
+                user=user, path=path, name=name, default_branch=branch, storage=storage, readme=readme
+            )
+        except ProjectExistsError as exc:
+            return _error(409, str(exc))
+        except PraefectError as exc:
+            if isinstance(exc, InvalidArgumentError):
+                return _error(400, str(exc))
+            code = code_of(exc)
+            _log.error("project was not created", path=form.get("path"), error=str(exc))
+            return _error(503 if code is StatusCode.UNAVAILABLE else 500, f"{code.value}:{exc}")
+        return web.json_response(self._describe(project), status=201)
+
+    async def delete_project(self, request: web.Request) -> web.Response:
+        """Delete a project and its repository."""
+        self._authenticate(request, writes=True)
+        project = await self._find(request)
+        try:
+            await self._service.delete(project)
+        except PraefectError as exc:
+            code = code_of(exc)
+            return _error(503 if code is StatusCode.UNAVAILABLE else 500, f"{code.value}:{exc}")
+        return web.json_response({"message": "202 Accepted"}, status=202)
+
+    async def _find(self, request: web.Request) -> Project:
+        key = request.match_info["id"]
+        try:
+            return await (
+                self._projects.get(ProjectId(int(key))) if key.isdecimal() else self._projects.get_by_path(key)
+            )
+        except ProjectNotFoundError as exc:
+            raise web.HTTPNotFound(
+                text=json.dumps({"message": "404 Project Not Found"}), content_type="application/json"
+            ) from exc
+
+    def _authenticate(self, request: web.Request, *, writes: bool = False) -> User:
+        token = request.headers.get("PRIVATE-TOKEN", "")
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        if not token and scheme.lower() == "bearer":
+            token = bearer
+        user = self._access.authenticate(None, token)
+        if user is None:
+            raise web.HTTPUnauthorized(
+                text=json.dumps({"message": "401 Unauthorized"}), content_type="application/json"
+            )
+        if writes and user.read_only:
+            raise web.HTTPForbidden(text=json.dumps({"message": "403 Forbidden"}), content_type="application/json")
+        return user
+
+    def _describe(self, project: Project) -> dict[str, Any]:
+        return {
+            "id": project.id,
+            "name": project.name,
+            "path": project.path.rsplit("/", 1)[-1],
+            "path_with_namespace": project.path,
+            "default_branch": project.default_branch,
+            "created_at": project.created_at.isoformat(),
+            "http_url_to_repo": f"{self._external_url}/{project.path}.git",
+            "repository_storage": project.storage,
+        }
+
+
+def _new_project(form: dict[str, Any]) -> tuple[str, str, str, bool]:
+    """Return path, name, default branch and whether a README is wanted."""
+    name = str(form.get("name") or form.get("path") or "")
+    path = str(form.get("path") or name)
+    namespace = form.get("namespace") or form.get("namespace_path")
+    if namespace:
+        path = f"{namespace}/{path}"
+    if not name or len(name) > MAX_NAME_LENGTH or any(ord(character) < 32 for character in name):
+        raise InvalidArgumentError(f"name must have between 1 and {MAX_NAME_LENGTH} printable characters")
+    branch = str(form.get("default_branch") or DEFAULT_BRANCH)
+    readme = str(form.get("initialize_with_readme", "")).lower() in ("true", "1")
+    return path, name, branch, readme
+
+
+async def _form(request: web.Request) -> dict[str, Any]:
+    """Return the fields of a JSON or form body."""
+    if request.content_type == "application/json":
+        try:
+            body = await request.json()
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            body = None
+        if not isinstance(body, dict):
+            raise web.HTTPBadRequest(
+                text=json.dumps({"message": "the body is not a JSON object"}), content_type="application/json"
+            )
+        return body
+    fields = await request.post()
+    return {**request.query, **{name: value for name, value in fields.items() if isinstance(value, str)}}
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status)

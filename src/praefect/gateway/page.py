@@ -1,0 +1,75 @@
+"""The text of the status page: no outside resources, values put in as text only."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Praefect: projects and replicas</title>
+<style>
+  :root { color-scheme: light dark; --ok: #1a7f37; --bad: #cf222e; --warn: #9a6700; --line: #8884; }
+  body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+  h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+  table { border-collapse: collapse; width: 100%; }
+  th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+  code { font-size: .92em; } .muted { opacity: .7; }
+  .pill { display: inline-block; border: 1px solid currentColor; border-radius: 1rem; padding: 0 .55rem;
+          margin: .1rem .25rem .1rem 0; white-space: nowrap; }
+  .ok { color: var(--ok); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+</style>
+<h1>Praefect: projects and replicas</h1>
+<p class="muted" id="when" role="status">Asking …</p>
+<h2>Storages</h2>
+<table><thead><tr><th>storage<th>address<th>copies<th>state</thead><tbody id="storages"></tbody></table>
+<h2>Projects</h2>
+<table><thead><tr><th>project<th>primary<th>generation<th>replicas</thead><tbody id="projects"></tbody></table>
+<p class="muted">★ primary · generation counts acknowledged changes · a replica that is behind is being repaired</p>
+<script>
+  const cell = (row, text, kind) => {
+    const td = row.insertCell(); const span = document.createElement('span');
+    span.textContent = text; if (kind) span.className = kind; td.append(span); return td;
+  };
+  const pill = (td, text, kind) => {
+    const span = document.createElement('span');
+    span.className = 'pill ' + kind; span.textContent = text; td.append(span);
+  };
+  const show = (state) => {
+    const storages = document.getElementById('storages'), projects = document.getElementById('projects');
+    storages.replaceChildren(); projects.replaceChildren();
+    for (const storage of state.storages) {
+      const row = storages.insertRow();
+      cell(row, storage.name); cell(row, storage.address, 'muted'); cell(row, storage.replication_factor || '');
+      cell(row, storage.ok ? 'reachable' : storage.problem, storage.ok ? 'ok' : 'bad');
+    }
+    for (const project of state.projects) {
+      const row = projects.insertRow();
+      const first = cell(row, project.path); const url = document.createElement('div');
+      url.className = 'muted'; const code = document.createElement('code'); code.textContent = project.url;
+      url.append(code); first.append(url);
+      cell(row, project.primary ?? ''); cell(row, project.generation ?? '');
+      const replicas = cell(row, project.problem ?? '', 'bad');
+      for (const replica of project.replicas) {
+        const behind = replica.behind > 0 ? `, ${replica.behind} behind` : '';
+        const down = replica.healthy ? '' : ', down';
+        const star = replica.storage === project.primary ? '★ ' : '';
+        pill(replicas, star + replica.storage + behind + down, !replica.healthy ? 'bad' : behind ? 'warn' : 'ok');
+      }
+    }
+    if (state.hidden_projects) cell(projects.insertRow(), `and ${state.hidden_projects} more`, 'muted');
+  };
+  const refresh = async () => {
+    const when = document.getElementById('when');
+    try {
+      const answer = await fetch('/-/status.json', { cache: 'no-store' });
+      if (!answer.ok) throw new Error('HTTP ' + answer.status);
+      show(await answer.json());
+      when.textContent = 'As of ' + new Date().toLocaleTimeString() + '; refreshes every 2 seconds.';
+      when.className = 'muted';
+    } catch (error) {
+      when.textContent = 'The gateway does not answer: ' + error.message; when.className = 'bad';
+    }
+    setTimeout(refresh, 2000);
+  };
+  refresh();
+</script>
+</html>
+"""

@@ -1,0 +1,241 @@
+"""Smart HTTP for git clients: reference advertisement, upload-pack over a sidechannel, receive-pack.
+
+A push is over for git only when its RPC has ended OK: until then the response's body is not ended but, on failure, the
+connection is broken. Source: git's gitprotocol-http manual page and the node reference on the HTTP front end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Self
+
+from aiohttp import web
+
+from praefect.domain.errors import PraefectError
+from praefect.gateway.access import Access, User
+from praefect.gateway.projects import Project, ProjectNotFoundError, ProjectStore
+from praefect.gateway.storages import Storage, Storages, call_metadata, repository_of
+from praefect.observability.log import get_logger
+from praefect.proto import smarthttp_pb2
+from praefect.transport.grpc.status import StatusCode, StatusError, code_of
+from praefect.transport.sidechannel import SidechannelClient
+
+CHUNK_BYTES = 64 << 10
+UPLOAD_PACK, RECEIVE_PACK = "git-upload-pack", "git-receive-pack"
+NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
+
+_HTTP_STATUS = {
+    StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+_log = get_logger("gateway.smart_http")
+
+
+class SmartHttp:
+    """The handlers under ``/<project>.git``."""
+
+    def __init__(self, *, access: Access, projects: ProjectStore, storages: Storages) -> None:
+        self._access = access
+        self._projects = projects
+        self._storages = storages
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes to serve."""
+        return [
+            web.get(r"/{project:.+?}.git/info/refs", self.info_refs),
+            web.post(r"/{project:.+?}.git/git-upload-pack", self.upload_pack),
+            web.post(r"/{project:.+?}.git/git-receive-pack", self.receive_pack),
+        ]
+
+    async def info_refs(self, request: web.Request) -> web.StreamResponse:
+        """Advertise references and capabilities."""
+        service = request.query.get("service", "")
+        if service not in (UPLOAD_PACK, RECEIVE_PACK):
+            # The dumb protocol, which would need the repository's files, is not served.
+            raise web.HTTPForbidden(text="only smart HTTP is served; use git 1.6.6 or newer\n")
+        user, project, storage = await self._enter(request, writes=service == RECEIVE_PACK)
+        method = "InfoRefsUploadPack" if service == UPLOAD_PACK else "InfoRefsReceivePack"
+        response = _response(f"application/x-{service}-advertisement")
+        async with _Answer(request, response) as answer:
+            async for message in storage.channel.server_stream(
+                f"/gitaly.SmartHTTPService/{method}",
+                smarthttp_pb2.InfoRefsRequest(
+                    repository=repository_of(project), git_protocol=request.headers.get("Git-Protocol", "")
+                ),
+                smarthttp_pb2.InfoRefsResponse,
+                metadata=call_metadata(user, request.remote),
+            ):
+                await answer.write(message.data)
+        return response
+
+    async def upload_pack(self, request: web.Request) -> web.StreamResponse:
+        """Serve a clone or fetch; its bytes travel beside the call."""
+        user, project, storage = await self._enter(request, writes=False)
+        response = _response(f"application/x-{UPLOAD_PACK}-result")
+        async with _Answer(request, response) as answer, storage.sidechannels.register() as waiter:
+            metadata = [*call_metadata(user, request.remote), waiter.metadata]
+            async with asyncio.TaskGroup() as pumps:
+                pump = pumps.create_task(_pump(waiter, request, answer), name="upload-pack sidechannel")
+                try:
+                    await storage.channel.unary(
+                        "/gitaly.SmartHTTPService/PostUploadPackWithSidechannel",
+                        smarthttp_pb2.PostUploadPackWithSidechannelRequest(
+                            repository=repository_of(project), git_protocol=request.headers.get("Git-Protocol", "")
+                        ),
+                        smarthttp_pb2.PostUploadPackWithSidechannelResponse,
+                        metadata=metadata,
+                    )
+                except BaseException:
+                    pump.cancel()
+                    raise
+        return response
+
+    async def receive_pack(self, request: web.Request) -> web.StreamResponse:
+        """Serve a push."""
+        user, project, storage = await self._enter(request, writes=True)
+        response = _response(f"application/x-{RECEIVE_PACK}-result")
+        async with _Answer(request, response) as answer:
+            call = storage.channel.bidi(
+                "/gitaly.SmartHTTPService/PostReceivePack",
+                smarthttp_pb2.PostReceivePackResponse,
+                metadata=call_metadata(user, request.remote),
+            )
+            async with call as stream, asyncio.TaskGroup() as pumps:
+                sender = pumps.create_task(
+                    stream.send_all(_receive_pack_requests(request, user, project)), name="receive-pack request"
+                )
+                try:
+                    async for message in stream.messages():
+                        await answer.write(message.data)
+                finally:
+                    sender.cancel()
+        return response
+
+    async def _enter(self, request: web.Request, *, writes: bool) -> tuple[User, Project, Storage]:
+        """Authenticate the client, find the project and its storage."""
+        user = self._authenticate(request)
+        if writes and user.read_only:
+            raise web.HTTPForbidden(text="You are not allowed to push code to this project.\n")
+        try:
+            project = await self._projects.get_by_path(request.match_info["project"])
+        except ProjectNotFoundError as exc:
+            raise web.HTTPNotFound(
+                text="The project you were looking for could not be found or you don't have permission to view it.\n"
+            ) from exc
+        return user, project, self._storages.get(project.storage)
+
+    def _authenticate(self, request: web.Request) -> User:
+        scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                username, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                username, token = "", ""
+            user = self._access.authenticate(username, token)
+            if user is not None:
+                return user
+        raise web.HTTPUnauthorized(
+            text="HTTP Basic: Access denied. The token is wrong or was not given.\n",
+            headers={"WWW-Authenticate": 'Basic realm="praefect-gateway"'},
+        )
+
+
+class _Answer:
+    """A streamed response: an error before its first byte becomes an HTTP status, a later one breaks the connection."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes of the body, the response's head first."""
+        if not self._response.prepared:
+            await self._response.prepare(self._request)
+        if data:
+            await self._response.write(data)
+
+    async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        if exc is None:
+            await self.write(b"")
+            await self._response.write_eof()
+            return
+        error = _first_error(exc)
+        if error is None:
+            self._break()
+            return
+        _log.warning(
+            "git request failed",
+            path=self._request.path,
+            **{"grpc.code": code_of(error).label},
+            error=str(error),
+        )
+        if self._response.prepared:
+            self._break()
+            return
+        code = code_of(error)
+        status = _HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+        raise _http_error(status, f"{code.value}:{error}\n") from exc
+
+    def _break(self) -> None:
+        if self._response.prepared and self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def _first_error(exc: BaseException) -> PraefectError | None:
+    """Return the error that decides, out of what a task group collected."""
+    if isinstance(exc, PraefectError):
+        return exc
+    if isinstance(exc, BaseExceptionGroup):
+        errors = [error for error in map(_first_error, exc.exceptions) if error is not None]
+        statuses = [error for error in errors if isinstance(error, StatusError)]
+        return (statuses or errors or [None])[0]
+    return None
+
+
+def _http_error(status: HTTPStatus, text: str) -> web.HTTPException:
+    # git shows the lines of a plain-text error to its user.
+    class _Error(web.HTTPError):
+        status_code = status.value
+
+    return _Error(text=text, content_type="text/plain")
+
+
+def _response(content_type: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**NO_CACHE, "Content-Type": content_type})
+    response.enable_chunked_encoding()
+    return response
+
+
+async def _pump(waiter: SidechannelClient, request: web.Request, answer: _Answer) -> None:
+    """Copy the request's body to the sidechannel and what comes back to the client."""
+    channel = await waiter.accept()
+    async with channel:
+        async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+            await channel.write(chunk)
+        await channel.close_write()
+        while data := await channel.read():
+            await answer.write(data)
+
+
+async def _receive_pack_requests(
+    request: web.Request, user: User, project: Project
+) -> AsyncIterator[smarthttp_pb2.PostReceivePackRequest]:
+    yield smarthttp_pb2.PostReceivePackRequest(
+        repository=repository_of(project),
+        gl_id=user.gl_id,
+        gl_repository=project.gl_repository,
+        gl_username=user.username,
+        git_protocol=request.headers.get("Git-Protocol", ""),
+    )
+    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+        yield smarthttp_pb2.PostReceivePackRequest(data=chunk)

@@ -1,0 +1,170 @@
+"""The request path as a straight line: classify, route, forward, finalize. Authentication has happened before.
+
+Source: the Praefect reference on the director pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from google.protobuf.message import Message
+
+from praefect.domain.errors import InternalError
+from praefect.domain.repository import RelativePath, RepositoryExistsError, Storage, VirtualStorage
+from praefect.proxy.classify import (
+    RepositoryCall,
+    classify_repository,
+    classify_storage,
+    decode,
+    find_method,
+    partitioning_hint,
+    wants_primary,
+)
+from praefect.proxy.finalize import RECORD_LIMIT_SECONDS, Finalizer, Write
+from praefect.proxy.forward import Forwarder
+from praefect.proxy.rewrite import PARTITIONING_HINT, forwarded_metadata
+from praefect.proxy.route import (
+    MutatorRoute,
+    RepositoryReadOnlyError,
+    Router,
+    UnknownVirtualStorageError,
+    prefixed,
+    routed,
+)
+from praefect.runtime.completions import Completions
+from praefect.transport.grpc.server_call import ServerCall
+from praefect.transport.methods import Change, MethodInfo, Operation, Scope
+
+_FINALIZE_TIMEOUT = timedelta(seconds=RECORD_LIMIT_SECONDS)
+# Existing repositories are updated by these where others that create refuse.
+_CREATE_OR_UPDATE = frozenset(
+    {"/gitaly.RepositoryService/ReplicateRepository", "/gitaly.RepositoryService/RestoreRepository"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallObserver:
+    """Whom to tell of calls; the metrics belong to whoever builds the coordinator."""
+
+    received: Callable[[MethodInfo], None] = lambda _method: None
+    read_routed: Callable[[VirtualStorage, Storage], None] = lambda _virtual_storage, _storage: None
+
+
+class Coordinator:
+    """Handles every call that Praefect does not answer itself."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        forwarder: Forwarder,
+        finalizer: Finalizer,
+        completions: Completions,
+        observer: CallObserver | None = None,
+    ) -> None:
+        self._router = router
+        self._forwarder = forwarder
+        self._finalizer = finalizer
+        self._completions = completions
+        self._observer = observer or CallObserver()
+
+    async def handle(self, call: ServerCall) -> None:
+        """Forward one call to the nodes it belongs to."""
+        method = find_method(call.method)
+        message = decode(method, await call.receive())
+        match method.scope:
+            case Scope.REPOSITORY:
+                request = classify_repository(method, message, self._router.knows)
+                await self._handle_repository(call, request)
+            case Scope.STORAGE:
+                await self._handle_storage(call, method, message)
+            case Scope.PARTITION:
+                raise InternalError('rpc with undefined scope "partition"')
+            case _:
+                assert_never(method.scope)
+
+    async def _handle_repository(self, call: ServerCall, request: RepositoryCall) -> None:
+        match request.method.operation:
+            case Operation.ACCESSOR:
+                await self._read(call, request)
+            case Operation.MUTATOR:
+                await self._write(call, request)
+            case Operation.MAINTENANCE:
+                await self._maintain(call, request)
+            case _:
+                raise InternalError(f"unknown operation type: {request.method.operation}")
+
+    async def _read(self, call: ServerCall, request: RepositoryCall) -> None:
+        route = await routed(
+            "accessor call: route repository accessor: ",
+            lambda: self._router.route_accessor(
+                request.virtual_storage,
+                request.relative_path,
+                force_primary=wants_primary(request.method, call.metadata),
+            ),
+        )
+        self._observer.read_routed(request.virtual_storage, route.storage)
+        metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
+        await self._forwarder.forward_accessor(call, request, route, metadata)
+
+    async def _write(self, call: ServerCall, request: RepositoryCall) -> None:
+        hint = partitioning_hint(request, call.metadata)
+        route = await self._route_write(request, hint or request.additional_relative_path)
+        metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
+        if hint is not None and route.additional_replica_path is not None:
+            metadata.set(PARTITIONING_HINT, route.additional_replica_path)
+        outcome = await self._forwarder.forward_mutator(call, request, route, metadata)
+        write = Write(
+            virtual_storage=request.virtual_storage,
+            relative_path=request.relative_path,
+            full_method=request.method.full_name,
+            correlation_id=call.correlation_id,
+            route=route,
+            outcome=outcome.write,
+            transactional=request.method.transactional,
+        )
+        await self._completions.run(
+            lambda: self._finalizer.record(write), name=f"record {request.method.name}", timeout=_FINALIZE_TIMEOUT
+        )
+        call.finish(outcome.status, outcome.trailing_metadata)
+
+    async def _route_write(self, request: RepositoryCall, additional: RelativePath | None) -> MutatorRoute:
+        target = (request.virtual_storage, request.relative_path, additional)
+        if request.method.change is not Change.CREATE:
+            return await routed(
+                "mutator call: route repository mutator: ",
+                lambda: self._router.route_mutator(*target),
+                RepositoryReadOnlyError,
+            )
+        prefix = "route repository creation: "
+        try:
+            return await routed(prefix, lambda: self._router.route_creation(*target))
+        except RepositoryExistsError:
+            if request.method.full_name not in _CREATE_OR_UPDATE:
+                raise
+        return await routed(prefix, lambda: self._router.route_mutator(*target))
+
+    async def _maintain(self, call: ServerCall, request: RepositoryCall) -> None:
+        route = await routed(
+            "routing repository maintenance: ",
+            lambda: self._router.route_maintenance(request.virtual_storage, request.relative_path),
+        )
+        metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
+        await self._forwarder.forward_maintenance(call, request, route, metadata)
+
+    async def _handle_storage(self, call: ServerCall, method: MethodInfo, message: Message) -> None:
+        request = classify_storage(method, message)
+        if method.operation is Operation.MUTATOR:
+            raise InternalError(
+                f'mutator storage scoped: get shard "{request.virtual_storage}": '
+                "RouteStorageMutator is not implemented on PerRepositoryRouter"
+            )
+        with prefixed(
+            f'accessor storage scoped: route storage accessor "{request.virtual_storage}": ',
+            bare=UnknownVirtualStorageError,
+        ):
+            route = self._router.route_storage_accessor(request.virtual_storage)
+        await self._forwarder.forward_storage_accessor(call, request, route)

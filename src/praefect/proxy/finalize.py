@@ -1,0 +1,197 @@
+"""Finalize: record what a write came to. Runs to its end whatever became of the caller.
+
+Source: the Praefect reference on recording generations and replication jobs; docs/decisions 0003, 0004 and 0006 say
+where less is outdated than upstream would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, judge
+from praefect.domain.quorum import VoteResult
+from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
+from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
+from praefect.observability.log import get_logger
+from praefect.proxy.route import MutatorRoute, prefixed
+
+RECORD_LIMIT_SECONDS = 30.0
+
+_log = get_logger("praefect.StreamServerInterceptor")
+
+
+class WriteRecords(Protocol):
+    """The records a write changes."""
+
+    async def increment_generation(
+        self, repository_id: RepositoryId, primary: Storage, secondaries: Sequence[Storage]
+    ) -> None:
+        """Raise the generation of the repository and of those of the given replicas that are at it."""
+
+    async def create_repository(self, new: NewRepository) -> None:
+        """Store a new repository, its replicas and, if asked, its assignments."""
+
+
+class JobQueue(Protocol):
+    """The replication queue."""
+
+    async def enqueue(self, job: ReplicationJob, *, correlation_id: str) -> object:
+        """Store a job; raise DuplicateReplicationEventError where a like one is waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A write whose calls have ended."""
+
+    virtual_storage: VirtualStorage
+    relative_path: RelativePath
+    full_method: str
+    correlation_id: str
+    route: MutatorRoute
+    outcome: WriteOutcome
+    transactional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalizeObserver:
+    """Whom to tell of verdicts; the metric belongs to whoever builds the finalizer."""
+
+    judged: Callable[[Verdict], None] = lambda _verdict: None
+
+
+class Finalizer:
+    """Turns outcomes into generations, records and jobs."""
+
+    def __init__(
+        self,
+        *,
+        records: WriteRecords,
+        queue: JobQueue,
+        forget: Callable[[VirtualStorage, RelativePath], None],
+        observer: FinalizeObserver | None = None,
+    ) -> None:
+        """Take the ports; ``forget`` drops a repository's entry from the read cache of this process."""
+        self._records = records
+        self._queue = queue
+        self._forget = forget
+        self._observer = observer or FinalizeObserver()
+
+    async def record(self, write: Write) -> None:
+        """Record the outcome and enqueue the repairs it needs.
+
+        Raises:
+            PraefectError: the datastore refused or failed; the client must not hear OK.
+        """
+        decided = self._decide(write)
+        if decided is None:
+            return
+        primary, updated, outdated = decided
+        change = Change.CREATE if write.route.creates else Change.UPDATE
+        async with asyncio.timeout(RECORD_LIMIT_SECONDS):
+            await self._record(write, primary, updated, outdated)
+            self._forget(write.virtual_storage, write.relative_path)
+            _log.info(
+                "queueing replication jobs",
+                **_queueing_fields(write, change, primary, updated, outdated),
+            )
+            for target in outdated:
+                await self._enqueue(write, primary, target)
+
+    def _decide(self, write: Write) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
+        """Return source, updated and outdated storages, or ``None`` if nothing is to be recorded."""
+        route, outcome = write.route, write.outcome
+        status = outcome.statuses[route.primary]
+        if route.creates and not status.ok:
+            # The client is not told OK and the path on disk is used by nobody else: there is no such repository.
+            return None
+        if not write.transactional:
+            return (route.primary, (), (*route.secondaries, *route.replication_targets)) if status.ok else None
+        if not status.is_status:
+            survivor = _choose_survivor(outcome)
+            if survivor is not None:
+                participants = (route.primary, *route.secondaries)
+                others = tuple(storage for storage in participants if storage != survivor)
+                return Storage(survivor), (), (*others, *route.replication_targets)
+        judgement = judge(outcome)
+        self._observe(route, judgement)
+        if not judgement.primary_changed:
+            return None
+        outdated = (*(Storage(name) for name in judgement.outdated), *route.replication_targets)
+        return route.primary, tuple(Storage(name) for name in judgement.updated), outdated
+
+    def _observe(self, route: MutatorRoute, judgement: Judgement) -> None:
+        if not judgement.primary_changed:
+            return
+        by_verdict: dict[str, list[str]] = {}
+        verdicts: list[tuple[str, Verdict]] = list(judgement.secondaries.items())
+        verdicts += [(storage, Verdict.OUTDATED) for storage in route.replication_targets]
+        for name, verdict in verdicts:
+            self._observer.judged(verdict)
+            by_verdict.setdefault(verdict.value, []).append(name)
+        _log.info(
+            "transactional node states",
+            **{"transaction.primary": route.primary, "transaction.secondaries": by_verdict},
+        )
+
+    async def _record(
+        self, write: Write, primary: Storage, updated: tuple[Storage, ...], outdated: tuple[Storage, ...]
+    ) -> None:
+        route = write.route
+        if not route.creates:
+            await self._records.increment_generation(route.repository_id, primary, updated)
+            return
+        await self._records.create_repository(
+            NewRepository(
+                repository_id=route.repository_id,
+                virtual_storage=write.virtual_storage,
+                relative_path=write.relative_path,
+                replica_path=route.replica_path,
+                primary=primary,
+                updated=updated,
+                outdated=outdated,
+                store_assignments=route.store_assignments,
+            )
+        )
+
+    async def _enqueue(self, write: Write, source: Storage, target: Storage) -> None:
+        job = ReplicationJob(
+            repository_id=write.route.repository_id,
+            change=Change.UPDATE,
+            virtual_storage=write.virtual_storage,
+            relative_path=write.relative_path,
+            source_node_storage=source,
+            target_node_storage=target,
+        )
+        try:
+            with prefixed("enqueue replication event: ", bare=DuplicateReplicationEventError):
+                await self._queue.enqueue(job, correlation_id=write.correlation_id)
+        except DuplicateReplicationEventError as exc:
+            _log.info("replication event queue already has similar entry", error=str(exc))
+
+
+def _choose_survivor(outcome: WriteOutcome) -> str | None:
+    """Return the secondary still connected that committed most rounds, ``None`` if there is none."""
+    survivors = [name for name, status in outcome.statuses.items() if name != outcome.primary and status.is_status]
+
+    def committed_rounds(name: str) -> int:
+        return sum(round_.results.get(name) is VoteResult.COMMITTED for round_ in outcome.rounds)
+
+    return max(survivors, key=committed_rounds, default=None)
+
+
+def _queueing_fields(
+    write: Write, change: Change, primary: Storage, updated: Sequence[Storage], outdated: Sequence[Storage]
+) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "replication.cause": write.full_method,
+        "replication.change": change.value,
+        "replication.primary": primary,
+    }
+    if updated:
+        fields["replication.updated"] = list(updated)
+    if outdated:
+        fields["replication.outdated"] = list(outdated)
+    return fields

@@ -1,0 +1,105 @@
+"""The connections to all nodes: one multiplexed channel each, made on demand and kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from praefect.domain.repository import Storage, VirtualStorage
+from praefect.proto import health_pb2
+from praefect.transport.dial import ClientTls, YamuxSettings, open_channel
+from praefect.transport.grpc.channel import Channel
+from praefect.transport.grpc.server import Server
+from praefect.transport.grpc.status import StatusCode, StatusError
+from praefect.transport.sidechannel import SidechannelRegistry
+
+RECONNECT_LIMIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAddress:
+    """Where a storage is served, and the secret of whoever serves it."""
+
+    storage: Storage
+    address: str
+    token: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class NodePool:
+    """The channels by virtual storage and storage; made by ``open_nodes``."""
+
+    addresses: Mapping[tuple[VirtualStorage, Storage], NodeAddress]
+    channels: Mapping[tuple[VirtualStorage, Storage], Channel]
+    on_unreachable: Callable[[VirtualStorage, Storage], None] = field(default=lambda _virtual_storage, _storage: None)
+
+    def channel(self, virtual_storage: VirtualStorage, storage: Storage) -> Channel | None:
+        """Return the channel to a node, ``None`` for one that is not configured."""
+        return self.channels.get((virtual_storage, storage))
+
+    def server_info(self, virtual_storage: VirtualStorage, storage: Storage) -> dict[str, str]:
+        """Return ``address`` and ``token`` of a node, for another node to use."""
+        node = self.addresses[virtual_storage, storage]
+        return {"address": node.address, "token": node.token}
+
+    def report_unreachable(self, virtual_storage: VirtualStorage, storage: Storage) -> None:
+        """Pass on that a connection to the node broke or could not be made."""
+        self.on_unreachable(virtual_storage, storage)
+
+    async def check(self, virtual_storage: VirtualStorage, storage: Storage, correlation_id: str) -> None:
+        """Return if the node answers a health check with SERVING.
+
+        Raises:
+            StatusError: it does not.
+        """
+        channel = self.channels[virtual_storage, storage]
+        if not channel.connected:
+            channel.retry_now()
+        response = await channel.unary(
+            "/grpc.health.v1.Health/Check",
+            health_pb2.HealthCheckRequest(),
+            health_pb2.HealthCheckResponse,
+            metadata=[("x-gitlab-correlation-id", correlation_id)],
+            timeout=1.0,
+        )
+        if response.status != health_pb2.HealthCheckResponse.SERVING:
+            raise StatusError(StatusCode.UNAVAILABLE, "node is not serving")
+
+
+@asynccontextmanager
+async def open_nodes(
+    nodes: Mapping[VirtualStorage, Sequence[NodeAddress]],
+    *,
+    backchannel: Server,
+    sidechannels: SidechannelRegistry,
+    tls: ClientTls | None = None,
+    yamux: YamuxSettings | None = None,
+) -> AsyncIterator[NodePool]:
+    """Prepare a channel to every node; nothing is dialled before the first call.
+
+    Args:
+        nodes: the members of each virtual storage.
+        tls: how nodes reached by TLS are verified.
+        yamux: limits of the multiplexed connections.
+        backchannel: serves the calls that nodes make back over these connections.
+        sidechannels: takes the sidechannels that nodes open.
+    """
+    async with AsyncExitStack() as stack:
+        addresses: dict[tuple[VirtualStorage, Storage], NodeAddress] = {}
+        channels: dict[tuple[VirtualStorage, Storage], Channel] = {}
+        for virtual_storage, members in nodes.items():
+            for node in members:
+                channel = open_channel(
+                    node.address,
+                    token=node.token,
+                    tls=tls,
+                    multiplex=True,
+                    backchannel_server=backchannel,
+                    sidechannels=sidechannels,
+                    yamux=yamux,
+                    reconnect_limit_seconds=RECONNECT_LIMIT_SECONDS,
+                )
+                addresses[virtual_storage, node.storage] = node
+                channels[virtual_storage, node.storage] = await stack.enter_async_context(channel)
+        yield NodePool(addresses, channels)
