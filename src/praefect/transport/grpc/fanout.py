@@ -147,6 +147,7 @@ class _FanOut:
                 if rest:
                     await self._put(rest)
                 while data := await call.stream.receive():
+                    call.received_bytes += len(data)
                     await self._put(data)
         except StreamClosedError:
             # The client is gone, which interrupts the call.

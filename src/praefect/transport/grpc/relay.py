@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from praefect.transport.grpc.metadata import Metadata
@@ -106,7 +107,7 @@ async def _relay(call: ServerCall, upstream: ClientCall, hold: Hold | None) -> R
         await upstream.half_close()
     else:
         upstream.spliced()
-        call.stream.splice_to(upstream.stream, _ignore)
+        call.stream.splice_to(upstream.stream, partial(_count_request, call))
     return await relay_response(call, upstream, hold)
 
 
@@ -115,7 +116,7 @@ async def _send_rest(call: ServerCall, upstream: ClientCall, rest: bytes) -> Non
     last = call.stream.received_end
     if await upstream.send_framed(rest, last=last) and not last:
         upstream.spliced()
-        call.stream.splice_to(upstream.stream, _ignore)
+        call.stream.splice_to(upstream.stream, partial(_count_request, call))
 
 
 async def _send_messages(call: ServerCall, upstream: ClientCall) -> None:
@@ -192,5 +193,6 @@ def _outcome(
     )
 
 
-def _ignore(result: SpliceResult) -> None:
-    """A request direction says nothing: the upstream's answer or the client's interruption does."""
+def _count_request(call: ServerCall, result: SpliceResult) -> None:
+    """Note the size of a spliced request; the upstream's answer or an interruption says how it ended."""
+    call.received_bytes += result.spliced_bytes
