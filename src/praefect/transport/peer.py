@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from praefect.transport.grpc.channel import Channel
     from praefect.transport.sidechannel import Sidechannel
-    from praefect.transport.yamux.transport import YamuxConnection
+    from praefect.transport.yamux import YamuxConnection
 
 
 class ListenerKind(enum.StrEnum):
