@@ -1,1 +1,13 @@
 """HTTP/2 connections and streams behind one interface, with two engines."""
+
+from praefect.transport.http2.interface import Engine
+
+
+def engine(name: str = "httpunk") -> Engine:
+    """Return an engine by name; only the one chosen is imported."""
+    if name == "httpunk":
+        from praefect.transport.http2.engine_httpunk import HttpunkEngine
+
+        return HttpunkEngine()
+    msg = f'unknown HTTP/2 engine "{name}"'
+    raise ValueError(msg)
