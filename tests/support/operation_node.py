@@ -89,6 +89,7 @@ async def operation_node(directory: Path) -> AsyncIterator[OperationNode]:
             hooks=NoHookWiring(),
             remotes=cast("RemoteStorages", None),
             maintenance=cast("MaintenanceGuard", None),
+            runtime_directory=directory / "run",
         )
         updater = ReferenceUpdater(hooks.git, hooks.handlers, hooks.setups)
         try:

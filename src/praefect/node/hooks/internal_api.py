@@ -49,10 +49,16 @@ class NotAllowedError(PraefectError):
 
 
 class RateLimitedError(ResourceExhaustedError):
-    """The front door answered 429."""
+    """The front door answered 429.
+
+    Attributes:
+        text: as of ``NotAllowedError``.
+    """
+
+    text = "rate limited"
 
     def __init__(self) -> None:
-        super().__init__("GitLab: rate limited")
+        super().__init__(f"GitLab: {self.text}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

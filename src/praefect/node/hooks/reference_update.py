@@ -12,7 +12,7 @@ from praefect.domain.errors import PraefectError
 from praefect.node.git.update_ref import ReferenceUpdateError, reference_transaction
 from praefect.node.hooks.calls import HookCall
 from praefect.node.hooks.custom_hooks import CustomHookFailedError, Hook
-from praefect.node.hooks.internal_api import NotAllowedError
+from praefect.node.hooks.internal_api import NotAllowedError, RateLimitedError
 from praefect.node.hooks.payload import RECEIVE_HOOKS, RequestedHooks, UserDetails
 from praefect.node.voting import Phase, vote_hash
 from praefect.observability.log import get_logger
@@ -63,9 +63,13 @@ class AccessRefusedError(HookRefusedError):
         detail: what clients get to see.
     """
 
-    def __init__(self, hook: Hook, error: NotAllowedError, *, user_id: str, changes: bytes) -> None:
+    def __init__(self, hook: Hook, error: NotAllowedError | RateLimitedError, *, user_id: str, changes: bytes) -> None:
         super().__init__(hook, str(error))
         self.detail = AccessCheckError(error_message=error.text, protocol=_PROTOCOL, user_id=user_id, changes=changes)
+
+
+class AccessRateLimitedError(AccessRefusedError):
+    """The front door does not allow it now; some operations let the client know that it may try again later."""
 
 
 class CustomHookRefusedError(HookRefusedError):
@@ -218,6 +222,8 @@ async def _hook(
 ) -> None:
     try:
         await running
+    except RateLimitedError as error:
+        raise AccessRateLimitedError(hook, error, user_id=context.user.gl_id, changes=change.line) from error
     except NotAllowedError as error:
         raise AccessRefusedError(hook, error, user_id=context.user.gl_id, changes=change.line) from error
     except CustomHookFailedError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from praefect.domain.errors import InternalError
 from praefect.node.git.command import NO_HOOKS
 from praefect.node.git.revisions import resolve
-from praefect.node.internal_fetch import InternalFetch, fetch_internally
+from praefect.node.internal_fetch import InternalFetch, RemoteRepository, fetch_internally
 from praefect.node.quoting import quote
 from praefect.node.remote import server_of
 from praefect.proto.commit_pb2 import FindCommitRequest, FindCommitResponse
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from praefect.node.storage.repository import LocalRepository
     from praefect.proto.shared_pb2 import Repository
     from praefect.transport.grpc.metadata import Metadata
+
+_ANY_COMMIT = "uploadpack.allowAnySHA1InWant=true"
 
 
 def is_same_repository(one: Repository, other: Repository) -> bool:
@@ -46,8 +48,7 @@ async def bring_commit(
         is_here = await resolve(reader, commit.encode()) is not None
     if not is_here:
         fetch = InternalFetch(
-            server=server,
-            source=source,
+            source=RemoteRepository(server=server, message=source, config_options=[_ANY_COMMIT]),
             refspecs=[commit],
             flags=["--no-tags"],
             config=[("fetch.fsckObjects", "false")],

@@ -139,7 +139,7 @@ class FilesPart(OperationPart):
         except PraefectError as error:
             raise wrap("resolve parent commit", error) from error
         tree = await self._changed_tree(operation, parent, spool)
-        commit = await self._write(operation, header, tree, parent)
+        commit = await self._write_commit(operation, header, tree, parent)
         old = await self._old_value(base, header, parent, current)
         try:
             await self._update_branch(operation, header.branch_name, commit, old)
@@ -191,7 +191,7 @@ class FilesPart(OperationPart):
             return ""
         return (await hash_files(self._context.git, operation.repository, ["/dev/null"]))[0]
 
-    async def _write(
+    async def _write_commit(
         self, operation: Operation, header: UserCommitFilesRequestHeader, tree: str, parent: str | None
     ) -> str:
         timestamp = header.timestamp if header.HasField("timestamp") else None

@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from praefect.domain.errors import InvalidArgumentError
+from praefect.domain.errors import FailedPreconditionError, InvalidArgumentError, PraefectError
 from praefect.node.git.command import Command
 from praefect.node.git.names import HEADS_PREFIX
 from praefect.node.git.object_format import InvalidObjectIdError, object_format_of
+from praefect.node.git.update_ref import reference_transaction
 from praefect.node.hooks.reference_update import ReferenceChange, ReferenceUpdater, UpdateContext
 from praefect.node.operations.identity import Identity, Moment, Signature, moment_of
+from praefect.node.quoting import quote
 from praefect.node.storage.quarantine import Quarantine, quarantine
 from praefect.proto.operations_pb2 import OperationBranchUpdate
 from praefect.transport.grpc.status import wrap
@@ -129,6 +131,33 @@ class OperationPart:
             reference=HEADS_PREFIX + branch, old=old.encode() if old else operation.zero_id, new=new.encode()
         )
         await self._update_reference(operation, change, push_options=push_options)
+
+    async def _require_plain(self, repository: LocalRepository, reference: bytes) -> None:
+        """Check that a reference, if it exists, names an object and not another reference.
+
+        Raises:
+            FailedPreconditionError: it is symbolic.
+        """
+        command = Command(name="for-each-ref", flags=["--format=%(symref)"], arguments=[reference])
+        if (await self._context.git.output(repository, command)).strip():
+            raise FailedPreconditionError(f"target reference is symbolic: {quote(reference)}")
+
+    async def _write_reference(
+        self, operation: Operation, reference: bytes, new: str, old: str | None, complaint: str
+    ) -> None:
+        """Set a reference that no user pushes to: without hooks, with git's own votes.
+
+        Raises:
+            FailedPreconditionError: that is not possible; ``complaint`` begins the text.
+        """
+        voter = self._context.voter(operation.call)
+        try:
+            async with reference_transaction(self._context.git, operation.base, voter=voter) as transaction:
+                transaction.update(reference, new.encode(), old.encode() if old else operation.zero_id)
+                await transaction.commit()
+        except PraefectError as error:
+            text = f"{complaint} {reference.decode('utf-8', 'replace')}. Please refresh and try again"
+            raise FailedPreconditionError(text) from error
 
     async def _update_reference(
         self, operation: Operation, change: ReferenceChange, *, push_options: Sequence[str] = ()
