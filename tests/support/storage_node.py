@@ -7,8 +7,11 @@ import base64
 import json
 import os
 import re
+import shutil
+import tempfile
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -31,7 +34,6 @@ from praefect.transport.peer import Peer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from google.protobuf.message import Message
 
@@ -192,10 +194,12 @@ async def storage_node(
     """Build the parts of a node on ``path``."""
     environment = base_environment(os.environ)
     git = Git(binary="git", version=await detect_git("git", environment), environment=environment)
-    path.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+    path.mkdir(parents=True, exist_ok=True)
     storages = Storages([StorageRoot(name=name, path=path)])
     temporary = TemporaryDirectories()
     voters = RecordingVoters(dialect)
+    # Below /tmp, because the path of a socket must be short.
+    runtime = tempfile.mkdtemp(prefix="node-")
     async with CatFilePool(git) as objects, RemoteStorages(dial or NoDial()) as remotes:
         context = NodeContext(
             storages=storages,
@@ -206,11 +210,13 @@ async def storage_node(
             hooks=NoHookWiring(),
             remotes=remotes,
             maintenance=MaintenanceGuard(),
+            runtime_directory=Path(runtime),
         )
         try:
             yield StorageNode(context=context, voters=voters, path=path)
         finally:
             temporary.close()
+            shutil.rmtree(runtime)
 
 
 async def collect(responses: Any) -> list[Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from praefect.node.git.command import NO_HOOKS, HookSetup
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from praefect.node.git.catfile import CatFilePool
     from praefect.node.git.runner import Git
     from praefect.node.housekeeping.guard import MaintenanceGuard
@@ -49,6 +51,7 @@ class NodeContext:
         hooks: what makes git's own reference changes vote.
         remotes: other storages, as a call's metadata names them.
         maintenance: which repositories are being tidied.
+        runtime_directory: private to this process; sockets go there.
     """
 
     storages: Storages
@@ -59,6 +62,7 @@ class NodeContext:
     hooks: HookWiring
     remotes: RemoteStorages
     maintenance: MaintenanceGuard
+    runtime_directory: Path
 
     def voter(self, call: ServerCall) -> Voter:
         """Return who casts the votes of a call.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from praefect.transport.grpc.channel import Channel
     from praefect.transport.grpc.metadata import Metadata
-    from praefect.transport.sidechannel import SidechannelRegistry
 
 SERVERS_KEY = "gitaly-servers"
 
@@ -30,12 +29,39 @@ class ServerAddress:
     token: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiplexedChannel:
-    """A channel over which the server can open sidechannels to this process."""
+class ClientSidechannel(Protocol):
+    """The second byte stream of a call, on the side that asked for it."""
 
-    channel: Channel
-    sidechannels: SidechannelRegistry
+    async def read(self) -> bytes:
+        """Return what the server sends next, ``b""`` at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send ``data`` whole."""
+
+    async def close_write(self) -> None:
+        """Say that nothing more comes."""
+
+
+class AnnouncedSidechannel(Protocol):
+    """A sidechannel that a call announces and the server then opens."""
+
+    @property
+    def metadata(self) -> tuple[str, str]:
+        """The pair of metadata that announces it."""
+
+    async def accept(self) -> ClientSidechannel:
+        """Wait until the server has opened it."""
+
+
+class MultiplexedChannel(Protocol):
+    """A connection of its own, over which the server can open sidechannels to this process."""
+
+    @property
+    def channel(self) -> Channel:
+        """Makes the calls."""
+
+    def sidechannel(self) -> AbstractAsyncContextManager[AnnouncedSidechannel]:
+        """Announce a sidechannel; on leaving it is forgotten."""
 
 
 class Dial(Protocol):

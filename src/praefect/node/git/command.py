@@ -74,13 +74,14 @@ _READS_HEAD_ATTRIBUTES = frozenset(
         "update-ref",
     ]
 )
+MULTI_PACK_REUSE: ConfigPair = ("pack.allowPackReuse", "multi")
 GLOBAL_CONFIG: tuple[ConfigPair, ...] = (
     ("gc.auto", "0"),
     ("maintenance.auto", "0"),
     ("core.autocrlf", "false"),
     ("core.useReplaceRefs", "false"),
     ("core.bigFileThreshold", "50m"),
-    ("pack.allowPackReuse", "multi"),
+    MULTI_PACK_REUSE,
     ("midx.version", "1"),
     ("core.fsync", "objects,derived-metadata,reference"),
     ("core.fsyncMethod", "fsync"),

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from praefect.domain.errors import PraefectError
-from praefect.node.git.command import EMPTY_TREE_SHA1, EMPTY_TREE_SHA256, Command, ConfigPair, config_of
+from praefect.node.git.command import (
+    EMPTY_TREE_SHA1,
+    EMPTY_TREE_SHA256,
+    MULTI_PACK_REUSE,
+    Command,
+    ConfigPair,
+    config_of,
+)
 from praefect.node.git.environment import config_environment
 from praefect.node.git.errors import GitCommandError, StdinClosedError
 from praefect.node.git.object_format import ObjectFormat, object_format_of
@@ -100,7 +107,10 @@ class Git:
             argv += ["-C", str(command.worktree)]
         elif path is not None:
             argv.append(f"--git-dir={path}")
-        pairs = [*config_of(command, empty_tree=_empty_tree(path, command)), *self._config]
+        pairs = config_of(command, empty_tree=_empty_tree(path, command))
+        if not self.features.multi_pack_reuse:
+            pairs.remove(MULTI_PACK_REUSE)  # older git takes only a boolean there
+        pairs += self._config
         for key, value in pairs:
             argv += ["-c", f"{key}={value}"]
         return [*(word.encode("utf-8", "surrogateescape") for word in argv), *command.argv()]

@@ -40,6 +40,7 @@ class Features:
 
     nul_output: bool  # cat-file -Z
     stdin_pseudo_revisions: bool  # rev-list --stdin reads --all, --not and the like
+    multi_pack_reuse: bool  # pack.allowPackReuse=multi
     exclude_refs: bool  # for-each-ref --exclude
     root_refs: bool  # for-each-ref --include-root-refs
     config_list: bool  # config list
@@ -62,6 +63,7 @@ class Features:
         return cls(
             nul_output=since(42),
             stdin_pseudo_revisions=since(42),
+            multi_pack_reuse=since(44),
             exclude_refs=since(42),
             root_refs=since(45),
             config_list=since(46),

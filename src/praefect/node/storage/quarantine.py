@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import os
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,19 +48,10 @@ async def quarantine(temporary: TemporaryDirectories, repository: LocalRepositor
     directory = temporary.create(repository.root, f"quarantine-{digest.hexdigest()[:16]}")
     try:
         yield Quarantine(
-            repository=_quarantined(repository, directory), directory=directory, target=repository.objects_path
+            repository=repository.quarantined_in(directory), directory=directory, target=repository.objects_path
         )
     finally:
         await asyncio.to_thread(discard, directory)
-
-
-def _quarantined(repository: LocalRepository, directory: Path) -> LocalRepository:
-    previous = repository.object_directory or "objects"
-    return replace(
-        repository,
-        object_directory=os.path.relpath(directory, repository.path),
-        alternate_object_directories=(previous, *repository.alternate_object_directories),
-    )
 
 
 def migrate_objects(source: Path, target: Path) -> None:

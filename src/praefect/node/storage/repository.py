@@ -84,6 +84,14 @@ class LocalRepository:
             environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = ":".join(directories)
         return environment
 
+    def quarantined_in(self, directory: Path) -> LocalRepository:
+        """Return the same repository with new objects going to ``directory``, looked up there and where they were."""
+        return replace(
+            self,
+            object_directory=os.path.relpath(directory, self.path),
+            alternate_object_directories=(self.object_directory or "objects", *self.alternate_object_directories),
+        )
+
     def without_quarantine(self) -> LocalRepository:
         """Return the same repository as if the request had named no object directories."""
         return replace(self, object_directory="", alternate_object_directories=())
