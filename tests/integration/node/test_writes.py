@@ -223,7 +223,7 @@ async def test_delete_refs_errors(refs: RefService, node: StorageNode, path: Pat
         ({"refs": [b"refs/heads/a..b"]}, StatusCode.INTERNAL, "unable to prepare: invalid reference format"),
     ]
     for fields, code, text in cases:
-        request = ref_pb2.DeleteRefsRequest(repository=repository(), **fields)  # type: ignore[arg-type]
+        request = ref_pb2.DeleteRefsRequest(repository=repository(), **fields)
         with failure(code, text):
             await refs.delete_refs(request, node.call())
     await run_git(path, "update-ref", "refs/heads/l", commit)
