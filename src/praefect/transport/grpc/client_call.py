@@ -48,7 +48,7 @@ class ClientCall:
         deadline: loop time at which the call is given up, ``None`` for never.
         status: how the call ended; ``None`` until ``receive`` has returned ``None`` or raised.
         trailing_metadata: empty until the call ended.
-        error: why the stream broke, if it did and the peer's side did it.
+        error: why the stream broke, if it did and ``cancel`` or the deadline did not do it.
     """
 
     __slots__ = (
@@ -338,8 +338,8 @@ class ClientCall:
     def _note_broken(self, error: StreamClosedError) -> Status:
         if self._expired:
             return EXPIRED
-        if not error.remote:
-            return self.status or CANCELLED
+        if self.status is not None:
+            return self.status  # this side has given the call up
         self.error = error
         return status_from_stream_error(error)
 

@@ -14,7 +14,7 @@ from praefect.transport.grpc.framing import DEFAULT_MAX_MESSAGE_BYTES
 from praefect.transport.grpc.server_call import ACCEPT_ENCODING, Interruption, ServerCall
 from praefect.transport.grpc.service import service_handlers
 from praefect.transport.grpc.status import Status, StatusCode, encode_trailers, leading_error, status_of
-from praefect.transport.http2.interface import ErrorCode
+from praefect.transport.http2.interface import ErrorCode, StreamClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -245,8 +245,12 @@ class Server:
             if call.attach(asyncio.current_task()):
                 correlation_id.set(call.correlation_id)
                 await self._observe(call, handler, 0)
+                await call.flush()
+        except StreamClosedError:
+            # The client left while it was given the rest; there is nobody to tell.
+            pass
         except asyncio.CancelledError:
-            # Within an observer, or from the owner of the server; a handler's own is dealt with in _run.
+            # Within an observer or the flush, or from the owner of the server; a handler's own is dealt with in _run.
             if call.interruption is None:
                 raise
         except Exception as exc:  # noqa: BLE001 - an observer's fault must not end the server

@@ -230,6 +230,17 @@ class ServerCall:
         self.status = status
         return status
 
+    async def flush(self) -> None:
+        """Wait until the client's windows took everything, if the status will be followed by a reset.
+
+        Bytes that a splice left behind would be dropped by it.
+
+        Raises:
+            StreamClosedError: the client went away.
+        """
+        if self._head_sent and not self.stream.received_end:
+            await self.stream.send(b"")
+
     def send_status(self) -> None:
         """Send the status: as trailers, or as the whole response if nothing was sent."""
         if self._status_sent:
