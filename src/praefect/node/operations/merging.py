@@ -66,10 +66,10 @@ async def merge_trees(git: Git, repository: LocalRepository, merge: Merge) -> st
     command = Command(name="merge-tree", flags=flags, arguments=[ours, theirs])
     completed = await git.run(repository, command)
     tree, *files = completed.stdout.split(b"\0")
+    if completed.returncode not in {0, 1} or not tree:  # also 1 for a side that is missing
+        raise InternalError("merge: couldn't parse merge tree output: ")
     if completed.returncode == 1:
         raise MergeConflictError([file for file in files if file])
-    if completed.returncode != 0 or not tree:
-        raise InternalError("merge: couldn't parse merge tree output: ")
     return tree.decode("ascii")
 
 
