@@ -34,8 +34,10 @@ CASES: list[tuple[bytes, type[ReferenceUpdateError], bytes]] = [
         b"refs/heads/a",
     ),
     (
-        b"fatal: prepare: cannot lock ref 'refs/heads/a/b': "
-        b"cannot process 'refs/heads/a' and 'refs/heads/a/b' at the same time",
+        (
+            b"fatal: prepare: cannot lock ref 'refs/heads/a/b': "
+            b"cannot process 'refs/heads/a' and 'refs/heads/a/b' at the same time"
+        ),
         InTransactionConflictError,
         b"refs/heads/a",
     ),
