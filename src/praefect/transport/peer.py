@@ -10,10 +10,17 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from praefect.transport.grpc.channel import Channel, ChannelOptions
+from praefect.transport.http2 import Limits
+from praefect.transport.sidechannel.server import NotMultiplexedError, open_sidechannel
+
 if TYPE_CHECKING:
-    from praefect.transport.grpc.channel import Channel
-    from praefect.transport.sidechannel import Sidechannel
+    from praefect.transport.http2 import Connection, Engine
+    from praefect.transport.sidechannel.server import Sidechannel
     from praefect.transport.yamux import YamuxConnection
+
+BACKCHANNEL_LIMITS = Limits(keepalive_idle_seconds=None, handshake_timeout_seconds=20.0)
+"""Of the calling side: liveness is watched on the connection that the stream is part of."""
 
 
 class ListenerKind(enum.StrEnum):
@@ -35,7 +42,7 @@ class Peer:
         backchannel_id: the process-wide number of a multiplexed connection, from 1; 0 on a plain one.
     """
 
-    __slots__ = ("address", "backchannel_id", "listener", "session")
+    __slots__ = ("_channel", "_engine", "address", "backchannel_id", "listener", "session")
 
     def __init__(
         self,
@@ -43,12 +50,14 @@ class Peer:
         address: str,
         listener: ListenerKind = ListenerKind.TCP,
         session: YamuxConnection | None = None,
-        backchannel_id: int = 0,
+        engine: Engine | None = None,
     ) -> None:
         self.address = address
         self.listener = listener
         self.session = session
-        self.backchannel_id = backchannel_id
+        self.backchannel_id = 0
+        self._engine = engine
+        self._channel: Channel | None = None
 
     def __repr__(self) -> str:
         return f"Peer({self.address!r}, {self.listener.value}, backchannel_id={self.backchannel_id})"
@@ -65,8 +74,24 @@ class Peer:
 
     async def open_sidechannel(self, sidechannel_id: int) -> Sidechannel:
         """Open the sidechannel that the peer registered under this id; see ``sidechannel.open_sidechannel``."""
-        raise NotImplementedError
+        return await open_sidechannel(self.session, sidechannel_id)
 
     def backchannel(self) -> Channel:
-        """Return the gRPC channel towards the peer, made at first use, connected on demand, closed with the peer."""
-        raise NotImplementedError
+        """Return the gRPC channel towards the peer: made at first use, connected on demand, gone with the connection.
+
+        Raises:
+            NotMultiplexedError: the connection is a plain one.
+        """
+        if self._channel is None:
+            if self.session is None or self._engine is None:
+                raise NotMultiplexedError
+            # Its connections are streams of the session and end with it; there is nothing else to close.
+            self._channel = Channel(self._connect, options=ChannelOptions(authority=self.address or "localhost"))
+        return self._channel
+
+    async def _connect(self) -> Connection:
+        if self.session is None or self._engine is None:
+            raise NotMultiplexedError
+        engine = self._engine
+        _, connection = await self.session.open_stream(lambda: engine.client(limits=BACKCHANNEL_LIMITS, context=self))
+        return connection

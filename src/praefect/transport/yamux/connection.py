@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from praefect.transport.yamux.settings import Settings
     from praefect.transport.yamux.stream import Event, Stream
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P")
 
 _SOCKET_HIGH_WATER = 256 * 1024
 _FLUSH_BYTES = 256 * 1024
@@ -48,6 +48,7 @@ class YamuxConnection(asyncio.Protocol):
         client: whether this side dialled.
         settings: limits of the session.
         accept: makes the protocol of each stream that the peer opens.
+        preface: written before anything of the session.
         ends_with_first: whether the end of the first stream, of either side, ends the session.
         on_lost: called once when the connection is gone.
     """
@@ -58,12 +59,14 @@ class YamuxConnection(asyncio.Protocol):
         client: bool,
         settings: Settings,
         accept: Callable[[], asyncio.Protocol],
+        preface: bytes = b"",
         ends_with_first: bool = False,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
         self._core = Session(client=client, settings=settings)
         self._accept = accept
+        self._preface = preface
         self._ends_with_first = ends_with_first
         self._on_lost = on_lost
         self._first: StreamTransport | None = None
@@ -105,6 +108,9 @@ class YamuxConnection(asyncio.Protocol):
 
         It returns before the peer has acknowledged the stream; data can be written at once.
 
+        Args:
+            factory: makes the stream's protocol, something with the methods of ``asyncio.Protocol``.
+
         Raises:
             SessionUnavailableError: the session is over, or ends while this waits, or the peer takes no new streams.
         """
@@ -137,7 +143,7 @@ class YamuxConnection(asyncio.Protocol):
         protocol = factory()
         transport = self._adopt(self._core.open())
         transport.start_timer(self.settings.open_timeout_seconds, self._on_open_timeout)
-        transport.start(protocol)
+        transport.start(cast("asyncio.Protocol", protocol))
         self._schedule_flush()
         return transport, protocol
 
@@ -167,6 +173,8 @@ class YamuxConnection(asyncio.Protocol):
         """See ``asyncio.BaseProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_SOCKET_HIGH_WATER)
+        if self._preface:
+            self._transport.write(self._preface)
         self._schedule_flush()
 
     def data_received(self, data: bytes) -> None:
