@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from praefect.node.git.environment import base_environment
 from praefect.node.git.runner import Git, detect_git
 from praefect.node.hooks.custom_hooks import CustomHooks
+from praefect.node.hooks.gitlab_api import GitlabApi, InternalApiSettings
 from praefect.node.hooks.handlers import HookHandlers
-from praefect.node.hooks.internal_api import GitlabApi, InternalApi, InternalApiSettings
 from praefect.node.hooks.payload import UserDetails
 from praefect.node.hooks.runtime import HookRuntime
 from praefect.node.hooks.setup import HookSetups, NodeAddress
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from praefect.domain.errors import PraefectError
+    from praefect.node.hooks.internal_api import InternalApi
 
 PUSHER = UserDetails(userid="user-7", username="jane", protocol="ssh", remote_ip="192.0.2.1")
 

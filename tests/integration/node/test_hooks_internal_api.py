@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from praefect.node.hooks.gitlab_api import GitlabApi, InternalApiSettings, make_token
 from praefect.node.hooks.internal_api import (
     AllowedRequest,
-    GitlabApi,
     InternalApiError,
-    InternalApiSettings,
     NotAllowedError,
     PostReceiveRequest,
     RateLimitedError,
-    make_token,
 )
 from praefect.node.hooks.messages import Message, MessageKind
 from praefect.observability.correlation import correlation_id

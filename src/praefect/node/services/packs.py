@@ -17,6 +17,7 @@ from praefect.node.voting import (
 )
 from praefect.proto.packfile_pb2 import PackfileNegotiationStatistics
 from praefect.transport.grpc.status import wrap
+from praefect.transport.sidechannel import SIDECHANNEL_KEY, parse_sidechannel_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from praefect.transport.grpc.server_call import ServerCall
     from praefect.transport.sidechannel import Sidechannel
 
-SIDECHANNEL_KEY = "gitaly-sidechannel-id"
 HANG_UP = b"fatal: the remote end hung up unexpectedly\n"
 
 
@@ -74,10 +74,8 @@ async def open_sidechannel(call: ServerCall) -> AsyncIterator[Sidechannel]:
     announced = call.metadata.last(SIDECHANNEL_KEY)
     if announced is None:
         raise InternalError("sidechannel: sidechannel-id not found in incoming metadata")
-    digits = announced.removeprefix("-")
-    number = int(announced) if digits.isascii() and digits.isdigit() else 0
     try:
-        sidechannel = await call.peer.open_sidechannel(number)
+        sidechannel = await call.peer.open_sidechannel(parse_sidechannel_id(announced))
     except PraefectError as error:
         raise wrap("sidechannel", error) from error
     try:

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from praefect.node.hooks.internal_api import (
-    GitlabApi,
-    InternalApiError,
-    InternalApiSettings,
-    NotAllowedError,
-    Unconfigured,
-    make_token,
-)
+from praefect.node.hooks.gitlab_api import GitlabApi, InternalApiSettings, make_token
+from praefect.node.hooks.internal_api import InternalApiError, NotAllowedError, Unconfigured
 
 
 def test_token_is_the_golden_one() -> None:
