@@ -37,7 +37,7 @@ class CallStub:
     """What a handler of a unary or client-streaming call sees of it, and what it sends."""
 
     metadata: Metadata = field(default_factory=Metadata)
-    peer: Peer = field(default_factory=lambda: Peer(address="test", backchannel_id=1))
+    peer: Peer = field(default_factory=lambda: Peer(address="test"))
     sent: list[bytes] = field(default_factory=list)
 
     async def send(self, message: bytes) -> None:
