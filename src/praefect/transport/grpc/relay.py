@@ -149,6 +149,7 @@ async def relay_response(call: ServerCall, upstream: ClientCall, hold: Hold | No
         if not spliced.done():
             spliced.set_result(result)
 
+    call.mark_spliced()
     upstream.stream.splice_to(call.stream, done, first=call.send_initial_metadata)
     return _conclude(call, upstream, await spliced)
 

@@ -55,6 +55,7 @@ class ServerCall:
         "_decoder",
         "_head_sent",
         "_outcome",
+        "_spliced",
         "_status_sent",
         "_task",
         "_timer",
@@ -93,6 +94,7 @@ class ServerCall:
         self.sent_bytes = 0
         self._decoder = MessageDecoder(limit=max_message_bytes, gzip=self.encoding == "gzip")
         self._head_sent = False
+        self._spliced = False
         self._status_sent = False
         self._outcome: Status | None = None
         self._task: asyncio.Task[None] | None = None
@@ -230,15 +232,17 @@ class ServerCall:
         self.status = status
         return status
 
-    async def flush(self) -> None:
-        """Wait until the client's windows took everything, if the status will be followed by a reset.
+    def mark_spliced(self) -> None:
+        """Note that the response is written by a splice, which may leave bytes behind that wait for windows."""
+        self._spliced = True
 
-        Bytes that a splice left behind would be dropped by it.
+    async def flush(self) -> None:
+        """Wait until the client's windows took what a splice left behind, if a reset would drop it.
 
         Raises:
             StreamClosedError: the client went away.
         """
-        if self._head_sent and not self.stream.received_end:
+        if self._spliced and self._head_sent and not self.stream.received_end:
             await self.stream.send(b"")
 
     def send_status(self) -> None:
