@@ -178,6 +178,7 @@ async def _pump(announced: AnnouncedSidechannel, reader: asyncio.StreamReader, w
             await writer.drain()
         writer.write_eof()
         sending.cancel()
+    await sidechannel.close()
 
 
 @asynccontextmanager

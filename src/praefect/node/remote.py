@@ -41,6 +41,9 @@ class ClientSidechannel(Protocol):
     async def close_write(self) -> None:
         """Say that nothing more comes."""
 
+    async def close(self) -> None:
+        """End the stream orderly."""
+
 
 class AnnouncedSidechannel(Protocol):
     """A sidechannel that a call announces and the server then opens."""

@@ -11,7 +11,7 @@ from praefect.node.creation import FULL_REPACK_STAMP
 from praefect.node.git.command import NO_HOOKS, Command
 from praefect.node.housekeeping.config_cleaning import clean_config
 from praefect.node.housekeeping.dead_locks import clear_dead_locks
-from praefect.node.housekeeping.plan import Plan, Repack, Strategy, make_plan
+from praefect.node.housekeeping.plan import Plan, Repack, Strategy, make_plan, wants_packed_references
 from praefect.node.housekeeping.stale import remove_stale_files
 from praefect.node.inventory import take_inventory
 from praefect.node.pools import is_pool_path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from praefect.node.git.runner import Git
     from praefect.node.storage.repository import LocalRepository
 
-__all__ = ["Strategy", "optimize", "prune_unreachable"]
+__all__ = ["Strategy", "optimize", "optimize_references", "prune_unreachable"]
 
 _CRUFT_EXPIRATION = "10.days.ago"
 _PRUNE_CUT = "30.minutes.ago"
@@ -58,6 +58,18 @@ async def optimize(context: NodeContext, repository: LocalRepository, strategy: 
         if plan.commit_graph:
             replace = plan.replace_commit_graph
             await _step("could not write commit-graph", write_commit_graph(context.git, repository, replace=replace))
+
+
+async def optimize_references(context: NodeContext, repository: LocalRepository) -> None:
+    """Pack references if there are many loose ones.
+
+    Raises:
+        MaintenanceRunningError: somebody else is at it.
+        GitCommandError: git failed.
+    """
+    with context.maintenance.hold(repository):
+        if wants_packed_references(await asyncio.to_thread(take_inventory, repository.path)):
+            await pack_references(context.git, repository)
 
 
 async def prune_unreachable(context: NodeContext, repository: LocalRepository) -> None:
