@@ -1,0 +1,315 @@
+"""Accepting connections: sockets, TLS, and whether a client multiplexes its connection.
+
+Every listener offers the same. What has been recognised is handed to the gRPC server, which owns the connection from
+then on; a connection that takes too long to show what it is is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from praefect.domain.errors import PraefectError
+from praefect.transport.addresses import ListenAddress
+from praefect.transport.backchannel import BackchannelRegistry
+from praefect.transport.detector import BACKCHANNEL_MAGIC, Detector
+from praefect.transport.http2 import Engine, Limits
+from praefect.transport.http2 import engine as http2_engine
+from praefect.transport.peer import ListenerKind, Peer
+from praefect.transport.sockets import describe, peer_address, tune
+from praefect.transport.tls import ServerTls
+from praefect.transport.yamux import LISTENER_SETTINGS, YamuxConnection
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from praefect.transport.grpc.server import Server
+
+__all__ = [
+    "ListenAddress",
+    "ListenError",
+    "ListenOptions",
+    "Listener",
+    "ListenerKind",
+    "ServerTls",
+    "listen",
+]
+
+SERVER_LIMITS = Limits(keepalive_idle_seconds=300.0, keepalive_timeout_seconds=20.0, min_ping_interval_seconds=10.0)
+"""Source: the Praefect wire reference, section 8.1."""
+
+
+class ListenError(PraefectError):
+    """A listener cannot be opened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenOptions:
+    """How a listener treats its connections.
+
+    Attributes:
+        engine: the HTTP/2 implementation.
+        limits: what one HTTP/2 connection may cost.
+        handshake_seconds: from the accept to the client's HTTP/2 settings, TLS included.
+        backlog: connections the system holds until they are accepted.
+        reuse_port: whether other processes may listen on the same TCP port.
+    """
+
+    engine: Engine = field(default_factory=http2_engine)
+    limits: Limits = SERVER_LIMITS
+    handshake_seconds: float = 120.0
+    backlog: int = 1024
+    reuse_port: bool = False
+
+
+class Listener:
+    """One listening socket and its connections; made by ``listen``."""
+
+    def __init__(
+        self, address: ListenAddress, server: Server, backchannels: BackchannelRegistry, options: ListenOptions
+    ) -> None:
+        self._address = address
+        self._server = server
+        self._backchannels = backchannels
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._undecided: set[asyncio.Transport] = set()
+
+    @property
+    def address(self) -> ListenAddress:
+        """Where it listens, with the port that the system chose."""
+        return self._address
+
+    def protocol(self) -> asyncio.Protocol:
+        """Make the protocol of an accepted connection."""
+        return _Accepted(self, self._loop.time() + self._options.handshake_seconds)
+
+    # --- from the connections ---
+
+    def accepted(self, transport: asyncio.Transport) -> None:
+        """Note a new connection, after its TLS handshake."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            tune(sock)
+        self._undecided.add(transport)
+
+    def decided(self, transport: asyncio.Transport) -> None:
+        """Note that a connection belongs to the server now, or is gone."""
+        self._undecided.discard(transport)
+
+    def plain(self, transport: asyncio.Transport, deadline: float) -> asyncio.Protocol:
+        """Make the HTTP/2 protocol of a plain connection."""
+        self.decided(transport)
+        return self._http2(Peer(address=peer_address(transport), listener=self._address.kind), deadline)
+
+    def multiplexed(self, transport: asyncio.Transport, deadline: float) -> asyncio.Protocol:
+        """Make the yamux protocol of a multiplexed connection; its first stream carries HTTP/2."""
+        timer = self._loop.call_at(deadline, transport.abort)
+        peer: Peer | None = None
+
+        def accept() -> asyncio.Protocol:
+            nonlocal peer
+            timer.cancel()
+            self.decided(transport)
+            peer = Peer(
+                address=peer_address(transport),
+                listener=self._address.kind,
+                session=connection,
+                engine=self._options.engine,
+            )
+            self._backchannels.add(peer)
+            return self._http2(peer, deadline)
+
+        def lost() -> None:
+            timer.cancel()
+            self.decided(transport)
+            if peer is not None:
+                self._backchannels.remove(peer)
+
+        connection = YamuxConnection(
+            client=False, settings=LISTENER_SETTINGS, accept=accept, ends_with_first=True, on_lost=lost
+        )
+        return connection
+
+    def drop_undecided(self) -> None:
+        """Drop the connections that have not shown what they are."""
+        for transport in tuple(self._undecided):
+            transport.abort()
+
+    def _http2(self, peer: Peer, deadline: float) -> asyncio.Protocol:
+        limits = replace(self._options.limits, handshake_timeout_seconds=max(deadline - self._loop.time(), 0.0))
+        connection = self._server.protocol(self._options.engine, limits=limits, context=peer)
+        return cast("asyncio.Protocol", connection)
+
+
+class _Accepted(Detector):
+    """An accepted connection that has not shown what it is."""
+
+    def __init__(self, listener: Listener, deadline: float) -> None:
+        super().__init__(
+            BACKCHANNEL_MAGIC,
+            lambda transport: listener.multiplexed(transport, deadline),
+            lambda transport: listener.plain(transport, deadline),
+            deadline=deadline,
+        )
+        self._listener = listener
+        self._accepted: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._accepted = cast("asyncio.Transport", transport)
+        self._listener.accepted(self._accepted)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._accepted is not None:
+            self._listener.decided(self._accepted)
+        super().connection_lost(exc)
+
+
+@asynccontextmanager
+async def listen(
+    address: ListenAddress,
+    server: Server,
+    *,
+    backchannels: BackchannelRegistry,
+    tls: ServerTls | None = None,
+    sock: socket.socket | None = None,
+    options: ListenOptions | None = None,
+) -> AsyncIterator[Listener]:
+    """Accept connections for ``server`` until the block is left; those accepted go on, the server ends them.
+
+    Args:
+        address: where; its kind decides about TLS.
+        server: entered before, left after.
+        backchannels: learns of multiplexed connections; one for all listeners of the process.
+        tls: needed by TLS addresses.
+        sock: an open, bound socket to use instead of a new one; closed on leaving.
+        options: see there.
+
+    Raises:
+        ListenError: the socket cannot be opened, or the certificate not be read.
+    """
+    options = options if options is not None else ListenOptions()
+    context = _tls_context(address, tls)
+    sock = sock if sock is not None else open_socket(address, reuse_port=options.reuse_port)
+    bound = _bound_address(address, sock)
+    listener = Listener(bound, server, backchannels, options)
+    file = _identity(bound)
+    handshake = options.handshake_seconds if context is not None else None
+    accepting = await asyncio.get_running_loop().create_server(
+        listener.protocol, sock=sock, ssl=context, ssl_handshake_timeout=handshake, backlog=options.backlog
+    )
+    try:
+        yield listener
+    finally:
+        accepting.close()
+        listener.drop_undecided()
+        _remove(bound, file)
+
+
+def open_socket(address: ListenAddress, *, reuse_port: bool = False) -> socket.socket:
+    """Open and bind a socket; one file that is a socket already is replaced.
+
+    Raises:
+        ListenError: it cannot be done.
+    """
+    network = "unix" if address.kind is ListenerKind.UNIX else "tcp"
+    try:
+        if address.kind is ListenerKind.UNIX:
+            return _open_unix(address.path)
+        return _open_tcp(address, reuse_port=reuse_port)
+    except OSError as exc:
+        step = "" if isinstance(exc, socket.gaierror) else "bind: "
+        msg = f"listen {network} {address.text}: {step}{describe(exc)}"
+        raise ListenError(msg) from exc
+
+
+def _open_unix(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            Path(path).unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    return _bind(sock, path)
+
+
+def _open_tcp(address: ListenAddress, *, reuse_port: bool) -> socket.socket:
+    if not address.host:
+        return _open_all_interfaces(address.port, reuse_port=reuse_port)
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A name means one socket, with IPv4 if it has both.
+    family, _, _, _, target = min(found, key=lambda info: info[0] != socket.AF_INET)
+    return _bind(_tcp_socket(family, reuse_port=reuse_port), target)
+
+
+def _open_all_interfaces(port: int, *, reuse_port: bool) -> socket.socket:
+    try:
+        sock = _tcp_socket(socket.AF_INET6, reuse_port=reuse_port)
+    except OSError:  # a system without IPv6
+        return _bind(_tcp_socket(socket.AF_INET, reuse_port=reuse_port), ("0.0.0.0", port))  # noqa: S104 - asked for
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return _bind(sock, ("::", port))
+
+
+def _tcp_socket(family: int, *, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return sock
+
+
+def _bind(sock: socket.socket, target: str | tuple[object, ...]) -> socket.socket:
+    try:
+        sock.bind(target)
+        # Who finds the port in use learns it now, and not from the first client.
+        sock.listen()
+    except BaseException:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _tls_context(address: ListenAddress, tls: ServerTls | None) -> ssl.SSLContext | None:
+    if address.kind is not ListenerKind.TLS:
+        return None
+    if tls is None:
+        msg = f"listen tcp {address.text}: no certificate is configured"
+        raise ListenError(msg)
+    try:
+        return tls.context()
+    except OSError as exc:
+        msg = f'load certificate "{tls.certificate_path}": {describe(exc)}'
+        raise ListenError(msg) from exc
+
+
+def _bound_address(address: ListenAddress, sock: socket.socket) -> ListenAddress:
+    if sock.family == socket.AF_UNIX:
+        return replace(address, path=address.path or str(sock.getsockname()))
+    return replace(address, port=int(sock.getsockname()[1]))
+
+
+def _identity(address: ListenAddress) -> tuple[int, int] | None:
+    """Return what tells this socket file from another one of the same name."""
+    if address.kind is not ListenerKind.UNIX:
+        return None
+    try:
+        found = os.lstat(address.path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _remove(address: ListenAddress, file: tuple[int, int] | None) -> None:
+    """Remove the socket's file, unless somebody has replaced it."""
+    if file is not None and _identity(address) == file:
+        with contextlib.suppress(OSError):
+            Path(address.path).unlink()
