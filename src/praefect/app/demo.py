@@ -9,7 +9,6 @@ import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import aiohttp
 from rich.console import Console
@@ -22,7 +21,6 @@ from praefect.runtime.signals import stop_on_signals
 
 DEMO_PROJECT = "demo"
 RESTART_SECONDS = 10.0
-_PLAIN: Final = {"highlight": False, "soft_wrap": True, "markup": False}
 
 
 class MissingPrerequisiteError(FailedPreconditionError):
@@ -93,7 +91,7 @@ async def _keep_running(child: Child, console: Console) -> None:
         try:
             await child.watch()
         except ProcessCrashedError as exc:
-            console.print(f"{exc}\n{child.name} is started again in {RESTART_SECONDS:.0f} s", **_PLAIN)
+            _say(console, f"{exc}\n{child.name} is started again in {RESTART_SECONDS:.0f} s")
         await asyncio.sleep(RESTART_SECONDS)
         await child.start()
 
@@ -109,7 +107,12 @@ def _introduce(cluster: Cluster, project: str, console: Console) -> None:
         ("stop", "Ctrl-C"),
     ]
     for name, text in lines:
-        console.print(f"{name:>13}  {text}", highlight=False, soft_wrap=True, markup=False)
+        _say(console, f"{name:>13}  {text}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text as it is, wrapped by nobody but the terminal."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def main(options: DemoOptions) -> int:
@@ -118,7 +121,7 @@ def main(options: DemoOptions) -> int:
     try:
         return asyncio.run(run(options, console))
     except ProcessCrashedError as exc:
-        console.print(str(exc), style="red", highlight=False, markup=False, soft_wrap=True)
+        _say(console, str(exc))
         return 1
     except PraefectError as exc:
         print(f"praefect demo: {exc}", file=sys.stderr)  # noqa: T201 - the command's own output

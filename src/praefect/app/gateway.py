@@ -21,7 +21,7 @@ from praefect.gateway.status import StatusPage, StorageState, probe_storage
 from praefect.gateway.storages import open_storages
 from praefect.observability.correlation import correlation_scope, new_correlation_id
 from praefect.observability.log import get_logger
-from praefect.runtime.signals import StopSignals
+from praefect.runtime.signals import stop_on_signals
 from praefect.transport.dial import ClientTls
 
 GRACE_SECONDS = 30.0
@@ -101,9 +101,10 @@ async def run_gateway(config: GatewayConfig, directory: Path) -> AsyncIterator[s
 
 async def serve(config: GatewayConfig, directory: Path) -> None:
     """Serve until a signal says stop."""
-    async with StopSignals() as stop, run_gateway(config, directory):
-        await stop.wait()
-        _log.info("stopping")
+    with stop_on_signals() as stop:
+        async with run_gateway(config, directory):
+            await stop.wait()
+            _log.info("stopping")
 
 
 async def check(config: GatewayConfig) -> list[StorageState]:

@@ -6,6 +6,7 @@ processes never schedule the same work.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -51,9 +52,11 @@ class Reconciler:
     health: HealthyStorages
     records: ReconcilerRecords
     scheduled: Callable[[VirtualStorage], None] = field(default=lambda _virtual_storage: None)
+    duration: Callable[[float], None] = field(default=lambda _seconds: None)
 
     async def run_once(self) -> ReconcileReport:
         """Look at all repositories once."""
+        began = time.perf_counter()
         healthy: dict[VirtualStorage, Sequence[Storage]] = {}
         for virtual_storage in self.nodes:
             storages = self.health.healthy_storages(virtual_storage)
@@ -72,6 +75,7 @@ class Reconciler:
             _log.debug("reconciliation did not result in any scheduled jobs")
         for virtual_storage in {job.virtual_storage for job in jobs}:
             self.scheduled(virtual_storage)
+        self.duration(time.perf_counter() - began)
         return ReconcileReport(jobs=jobs)
 
     async def run(self, ticker: Ticker) -> None:

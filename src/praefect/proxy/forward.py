@@ -28,8 +28,8 @@ from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome, rela
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
 from praefect.transport.methods import METHODS, Operation, Scope
+from praefect.transport.sidechannel import SIDECHANNEL_KEY, SidechannelBridges
 
-SIDECHANNEL_ID = "gitaly-sidechannel-id"
 SECONDARY_SILENCE_SECONDS = 5.0
 
 # Accessors by declaration that act on something outside the repository.
@@ -70,38 +70,6 @@ class NodeChannels(Protocol):
         """Take note that a connection to the node broke or could not be made."""
 
 
-class SidechannelBridge(Protocol):
-    """A bridge between a sidechannel of a node and one of the client."""
-
-    @property
-    def metadata(self) -> tuple[str, str]:
-        """What to append to the call's metadata, so that the node opens its sidechannel to this process."""
-
-    async def finish(self) -> None:
-        """Wait until everything has been carried; give up a bridge that was never used.
-
-        Raises:
-            PraefectError: it broke.
-        """
-
-
-class SidechannelBridges(Protocol):
-    """Makes bridges."""
-
-    def bridge(self, call: ServerCall) -> AsyncBridge:
-        """Prepare a bridge for a call that announces a sidechannel; leaving the context ends it."""
-
-
-class AsyncBridge(Protocol):
-    """An asynchronous context manager of a bridge."""
-
-    async def __aenter__(self) -> SidechannelBridge:
-        """Register the bridge."""
-
-    async def __aexit__(self, *exc_info: object) -> bool | None:
-        """End the bridge."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutatorOutcome:
     """How a write ended: what to record, and what to tell the client once it is recorded."""
@@ -127,7 +95,7 @@ class Forwarder:
         self, call: ServerCall, request: RepositoryCall, route: AccessorRoute, metadata: Metadata
     ) -> None:
         """Carry a read to one node, and to another one if the first broke off before it answered."""
-        if SIDECHANNEL_ID in call.metadata:
+        if SIDECHANNEL_KEY in call.metadata:
             await self._forward_with_sidechannel(call, request, route, metadata)
             return
         for storage in (route.storage, *route.alternatives[:1]):

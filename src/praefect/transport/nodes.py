@@ -38,6 +38,10 @@ class NodePool:
         """Return the channel to a node, ``None`` for one that is not configured."""
         return self.channels.get((virtual_storage, storage))
 
+    def address(self, virtual_storage: VirtualStorage, storage: Storage) -> str:
+        """Return the configured address of a node."""
+        return self.addresses[virtual_storage, storage].address
+
     def server_info(self, virtual_storage: VirtualStorage, storage: Storage) -> dict[str, str]:
         """Return ``address`` and ``token`` of a node, for another node to use."""
         node = self.addresses[virtual_storage, storage]

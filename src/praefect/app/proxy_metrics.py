@@ -1,0 +1,271 @@
+"""Praefect's own metrics: made here, told by the parts that measure. Source: the reference on Praefect's metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Protocol
+
+from praefect.control.verify import VerificationResult
+from praefect.domain.outcome import Verdict
+from praefect.domain.quorum import VoteResult
+from praefect.domain.replication import Change, ReplicationEvent, ReplicaToVerify
+from praefect.domain.repository import Storage, VirtualStorage
+from praefect.observability.log import Level, get_logger
+from praefect.observability.metrics import Collector, Counter, Family, Gauge, Histogram, MetricType, Query
+from praefect.transactions.manager import VoteObserver
+from praefect.transactions.transaction import Transaction, TransactionId
+from praefect.transport.grpc.server_call import ServerCall
+from praefect.transport.grpc.token import TokenResult, TokenVerdict
+from praefect.transport.methods import METHODS, MethodInfo, Operation
+
+_log = get_logger("backchannel.PraefectServer")
+
+_ACTIONS = {
+    VoteResult.COMMITTED: "committed",
+    VoteResult.FAILED: "failed",
+    VoteResult.STOPPED: "stopped",
+    VoteResult.CANCELLED: "canceled",
+}
+_AUTH_STATUS = {TokenResult.OK: "ok", TokenResult.MISSING: "unauthenticated"}
+
+
+class ProxyMetrics:
+    """All counters, and the observers that feed them."""
+
+    def __init__(
+        self,
+        *,
+        layouts: Mapping[VirtualStorage, Sequence[Storage]],
+        buckets: Sequence[float],
+        reconcile_buckets: Sequence[float],
+        transitioning: bool,
+    ) -> None:
+        """Make all metrics; without ``reconcile_buckets`` the reconciler has none."""
+        self.collectors: list[Collector] = []
+        self._layouts = layouts
+        self._transitioning = transitioning
+        self.connections = self._counter("gitaly_praefect_connections_total", "Accepted connections.", "type")
+        self.method_types = self._counter("gitaly_praefect_method_types", "Calls by kind.", "method_type")
+        self.reads = self._counter(
+            "gitaly_praefect_read_distribution", "Reads by storage.", "virtual_storage", "storage"
+        )
+        self.cache = self._counter(
+            "gitaly_praefect_uptodate_storages_cache_access_total", "Use of the read cache.", "virtual_storage", "type"
+        )
+        self.reconnects = self._counter(
+            "gitaly_praefect_notifications_reconnects_total", "Connections of the listener.", "state"
+        )
+        self.transactions = self._counter("gitaly_praefect_transactions_total", "Votes by outcome.", "action")
+        self.vote_delay = self._histogram(
+            "gitaly_praefect_transactions_delay_seconds", "Time from vote to outcome.", buckets, "action"
+        )
+        self.rounds = self._histogram(
+            "gitaly_praefect_subtransactions_per_transaction_total", "Rounds of votes.", (0, 1, 2, 4, 8, 16, 32)
+        )
+        largest = max((len(storages) for storages in layouts.values()), default=1)
+        self.voters = self._histogram(
+            "gitaly_praefect_voters_per_transaction_total", "Voters.", range(1, largest + 1), "virtual_storage"
+        )
+        self.verdicts = self._counter(
+            "gitaly_praefect_tx_replications_total", "Secondaries by outcome of a write.", "reason"
+        )
+        self.jobs = self._gauge(
+            "gitaly_praefect_replication_jobs", "Jobs in work.", "virtual_storage", "gitaly_storage", "change_type"
+        )
+        self.latency = self._histogram("gitaly_praefect_replication_latency", "Duration of jobs.", buckets, "type")
+        self.delay = self._histogram("gitaly_praefect_replication_delay", "Waiting of jobs.", buckets, "type")
+        changes = [change.value for change in Change]
+        self.latency.create(changes)
+        self.delay.create(changes)
+        self.authentications = self._counter("gitaly_authentications_total", "Tokens judged.", "enforced", "status")
+        self.authentication_errors = self._counter(
+            "gitaly_authentication_errors_total", "Tokens refused.", "version", "error"
+        )
+        self.dequeued = self._counter(
+            "gitaly_praefect_verification_jobs_dequeued_total", "Replicas taken.", "virtual_storage", "storage"
+        )
+        self.verified = self._counter(
+            "gitaly_praefect_verification_jobs_completed_total",
+            "Replicas verified.",
+            "virtual_storage",
+            "storage",
+            "result",
+        )
+        for virtual_storage, storages in layouts.items():
+            self.dequeued.create([virtual_storage], storages)
+            self.verified.create([virtual_storage], storages, [result.value for result in VerificationResult])
+        self.released = self._counter("gitaly_praefect_stale_verification_leases_released_total", "Leases given back.")
+        self.reconciliations: Histogram | None = None
+        if reconcile_buckets:
+            self.reconciliations = self._histogram(
+                "gitaly_praefect_reconciliation_scheduling_seconds", "Duration of passes.", reconcile_buckets
+            )
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        counter = Counter(name, description, labels)
+        self.collectors.append(counter)
+        return counter
+
+    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        gauge = Gauge(name, description, labels)
+        self.collectors.append(gauge)
+        return gauge
+
+    def _histogram(self, name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        histogram = Histogram(name, description, labels, buckets=buckets)
+        self.collectors.append(histogram)
+        return histogram
+
+    # --- observers ---
+
+    def count_method(self, method: MethodInfo) -> None:
+        """Count a received call."""
+        if method.operation is not Operation.UNKNOWN:
+            self.method_types.labels(method.operation.value).inc()
+
+    @asynccontextmanager
+    async def method_counter(self, call: ServerCall) -> AsyncIterator[None]:
+        """Count a call by its kind, before it is authenticated; an observer of calls."""
+        method = METHODS.get(call.method)
+        if method is not None:
+            self.count_method(method)
+        yield
+
+    def reconciliation_seconds(self, seconds: float) -> None:
+        """Count a pass of the reconciler."""
+        if self.reconciliations is not None:
+            self.reconciliations.observe(seconds)
+
+    def verification_dequeued(self, replica: ReplicaToVerify) -> None:
+        """Count a replica taken for verification."""
+        self.dequeued.labels(replica.virtual_storage, replica.storage).inc()
+
+    def verification_completed(self, replica: ReplicaToVerify, result: VerificationResult) -> None:
+        """Count a verified replica."""
+        self.verified.labels(replica.virtual_storage, replica.storage, result.value).inc()
+
+    def leases_released(self, count: int) -> None:
+        """Count leases given back."""
+        self.released.inc(count)
+
+    def count_read(self, virtual_storage: VirtualStorage, storage: Storage) -> None:
+        """Count a routed read."""
+        self.reads.labels(virtual_storage, storage).inc()
+
+    def count_verdict(self, verdict: Verdict) -> None:
+        """Count what was decided about a secondary."""
+        self.verdicts.labels(verdict.value).inc()
+
+    def count_token(self, verdict: TokenVerdict | None) -> None:
+        """Count a judged token; ``None`` where no secret is configured."""
+        enforced = "false" if self._transitioning else "true"
+        if verdict is None:
+            self.authentications.labels(enforced, "server disabled authentication").inc()
+            return
+        status = _AUTH_STATUS.get(verdict.result, "denied")
+        if verdict.ok and self._transitioning:
+            status = "would be ok"
+        self.authentications.labels(enforced, status).inc()
+        if status == "denied" and verdict.result is not TokenResult.WRONG_VERSION:
+            self.authentication_errors.labels(verdict.version, verdict.result.value).inc()
+
+    def vote_observer(self) -> VoteObserver:
+        """Return the observer of transactions."""
+        return VoteObserver(
+            registered=self._registered,
+            started=self._vote_started,
+            decided=self._vote_decided,
+            stopped=lambda _id: self.transactions.labels("stopped").inc(),
+            finished=self._finished,
+        )
+
+    def _registered(self, transaction: Transaction) -> None:
+        self.transactions.labels("registered").inc(len(transaction.electorate.voters))
+
+    def _vote_started(self, _transaction_id: TransactionId, _node: str) -> None:
+        self.transactions.labels("started").inc()
+
+    def _vote_decided(self, transaction_id: TransactionId, node: str, result: VoteResult, seconds: float) -> None:
+        self.transactions.labels(_ACTIONS[result]).inc()
+        self.vote_delay.labels("vote").observe(seconds)
+        match result:
+            case VoteResult.COMMITTED:
+                _log.info("VoteTransaction: transaction committed", **_vote_fields(transaction_id, node))
+            case VoteResult.FAILED:
+                _log.log(Level.ERROR, "VoteTransaction: did not reach quorum", **_vote_fields(transaction_id, node))
+            case VoteResult.STOPPED:
+                _log.debug("VoteTransaction: transaction stopped", **_vote_fields(transaction_id, node))
+            case _:
+                _log.log(Level.ERROR, "VoteTransaction: transaction was canceled", **_vote_fields(transaction_id, node))
+
+    def _finished(self, transaction: Transaction) -> None:
+        rounds = transaction.rounds
+        self.rounds.labels().observe(len(rounds))
+        results = rounds[-1].results() if rounds else {}
+        committed = sum(result is VoteResult.COMMITTED for result in results.values())
+        _log.info(
+            "transaction completed",
+            **{
+                "transaction.id": transaction.id,
+                "transaction.committed": f"{committed}/{len(transaction.electorate.voters)}",
+                "transaction.subtransactions": len(rounds),
+            },
+        )
+
+    def job_started(self, event: ReplicationEvent) -> None:
+        """Count a job that is taken up."""
+        job = event.job
+        self.jobs.labels(job.virtual_storage, job.target_node_storage, job.change.value).inc()
+        waited = (datetime.now(UTC) - event.created_at).total_seconds()
+        self.delay.labels(job.change.value).observe(max(0.0, waited))
+
+    def job_finished(self, event: ReplicationEvent, seconds: float | None) -> None:
+        """Count a job that ended, with its duration if it succeeded."""
+        job = event.job
+        self.jobs.labels(job.virtual_storage, job.target_node_storage, job.change.value).dec()
+        if seconds is not None:
+            self.latency.labels(job.change.value).observe(seconds)
+
+    def database_queries(self, database: QueriedDatabase) -> list[Query]:
+        """Return the metrics that are asked of the database at each scrape."""
+
+        async def unavailable() -> list[Family]:
+            family = Family(
+                name="gitaly_praefect_unavailable_repositories", help="No valid primary.", type=MetricType.GAUGE
+            )
+            counts = await database.count_unavailable()
+            for virtual_storage in self._layouts:
+                family.add(counts.get(virtual_storage, 0), {"virtual_storage": virtual_storage})
+            return [family]
+
+        async def queue_depth() -> list[Family]:
+            family = Family(name="gitaly_praefect_replication_queue_depth", help="Jobs.", type=MetricType.GAUGE)
+            for (virtual_storage, target, state), count in (await database.queue_depth()).items():
+                labels = {"virtual_storage": virtual_storage, "target_node": target, "state": state}
+                family.add(count, labels)
+            return [family]
+
+        return [
+            Query(
+                ask=unavailable,
+                component="RepositoryStoreCollector",
+                failure="failed collecting unavailable repository count metric",
+            ),
+            Query(ask=queue_depth, component="queue_depth_collector", failure="failed to query queue depth metrics"),
+        ]
+
+
+class QueriedDatabase(Protocol):
+    """What the database metrics ask of the datastore."""
+
+    async def count_unavailable(self) -> Mapping[VirtualStorage, int]:
+        """Return how many repositories of each virtual storage have no valid primary."""
+
+    async def queue_depth(self) -> Mapping[tuple[VirtualStorage, Storage, str], int]:
+        """Return how many jobs there are by virtual storage, target and state."""
+
+
+def _vote_fields(transaction_id: TransactionId, node: str) -> dict[str, object]:
+    return {"transaction.id": transaction_id, "transaction.voter": node}

@@ -1,0 +1,94 @@
+"""Metrics of calls on the serving side, with the names of the Go ecosystem that dashboards know.
+
+Source: the Praefect reference on shared metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from praefect.observability.metrics import Collector, Counter, Histogram
+from praefect.transport.grpc.server_call import ServerCall
+from praefect.transport.grpc.status import OK, StatusCode
+from praefect.transport.methods import METHODS, Operation
+
+_TYPED = ("grpc_type", "grpc_service", "grpc_method")
+_TOKEN_VERSION = re.compile(r"bearer (v\d+)\.[^.]+\..+", re.IGNORECASE)
+UNKNOWN = "unknown"
+
+
+class CallMetrics:
+    """An observer of calls, for ``Server``."""
+
+    def __init__(self, *, kind_of: Callable[[str], str], buckets: Sequence[float]) -> None:
+        """Make the metrics; without ``buckets`` there is no histogram."""
+        self._kind_of = kind_of
+        self._started = Counter("grpc_server_started_total", "Calls started.", _TYPED)
+        self._handled = Counter("grpc_server_handled_total", "Calls ended, by code.", (*_TYPED, "grpc_code"))
+        self._seconds = (
+            Histogram("grpc_server_handling_seconds", "Time until calls ended.", _TYPED, buckets=buckets)
+            if buckets
+            else None
+        )
+        self._requests = Counter(
+            "gitaly_service_client_requests_total",
+            "Calls ended, by client.",
+            (
+                "client_name",
+                "grpc_service",
+                "grpc_method",
+                "call_site",
+                "auth_version",
+                "grpc_code",
+                "deadline_type",
+                "method_operation",
+                "method_scope",
+            ),
+        )
+
+    def collectors(self) -> list[Collector]:
+        """Return what is to be registered."""
+        metrics: list[Collector] = [self._started, self._handled, self._requests]
+        return [*metrics, self._seconds] if self._seconds is not None else metrics
+
+    def create(self, kind: str, service: str, method: str) -> None:
+        """Show a method from the start."""
+        self._started.labels(kind, service, method)
+        for code in StatusCode:
+            self._handled.labels(kind, service, method, code.label)
+
+    @asynccontextmanager
+    async def __call__(self, call: ServerCall) -> AsyncIterator[None]:
+        """Count a call."""
+        labels = (self._kind_of(call.method), call.service, call.name)
+        self._started.labels(*labels).inc()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        yield
+        code = (call.status or OK).code.label
+        self._handled.labels(*labels, code).inc()
+        if self._seconds is not None:
+            self._seconds.labels(*labels).observe(loop.time() - began)
+        self._requests.labels(*_client_labels(call, code)).inc()
+
+
+def _client_labels(call: ServerCall, code: str) -> tuple[str, ...]:
+    metadata = call.metadata
+    version = _TOKEN_VERSION.fullmatch(metadata.first("authorization") or "")
+    deadline = "none" if call.deadline is None else metadata.single("deadline_type") or UNKNOWN
+    method = METHODS.get(call.method)
+    known = method is not None and method.operation is not Operation.UNKNOWN
+    return (
+        metadata.single("x-gitlab-client-name") or metadata.single("client_name") or UNKNOWN,
+        call.service,
+        call.name,
+        metadata.single("call_site") or UNKNOWN,
+        version[1] if version else UNKNOWN,
+        code,
+        deadline,
+        method.operation.value if known and method else UNKNOWN,
+        method.scope.value if known and method else UNKNOWN,
+    )
