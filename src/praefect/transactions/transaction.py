@@ -34,6 +34,7 @@ class Transaction:
         self.id = transaction_id
         self.electorate = electorate
         self.state = TransactionState.OPEN
+        self.was_stopped = False  # stays true when the transaction ends
         self._rounds: list[Subtransaction] = []
 
     @property
@@ -104,6 +105,7 @@ class Transaction:
         for subtransaction in self._rounds:
             subtransaction.stop()
         self.state = TransactionState.STOPPED
+        self.was_stopped = True
 
     def _append_round(self) -> Subtransaction:
         silent: frozenset[str] = frozenset()
