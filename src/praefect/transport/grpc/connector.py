@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -42,9 +43,10 @@ DEFAULT_CONNECT = ConnectOptions()
 
 
 def _describe(error: BaseException) -> str:
-    """Return the error as Go prints it: the system's text in lower case."""
-    if isinstance(error, OSError) and error.strerror and error.errno:
-        return error.strerror[:1].lower() + error.strerror[1:]
+    """Return the error as Go prints it: the system's text in lower case, not asyncio's rendering of it."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        text = os.strerror(error.errno)
+        return text[:1].lower() + text[1:]
     return str(error) or type(error).__name__
 
 
