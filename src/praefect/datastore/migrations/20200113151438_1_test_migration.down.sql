@@ -1,0 +1,1 @@
+DELETE FROM hello_world WHERE id = 1;

@@ -1,0 +1,1 @@
+INSERT INTO hello_world (id) VALUES (1);

@@ -1,0 +1,2 @@
+DROP TABLE shard_primaries;
+DROP TABLE node_status;

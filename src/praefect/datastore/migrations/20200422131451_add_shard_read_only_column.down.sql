@@ -1,0 +1,3 @@
+ALTER TABLE shard_primaries
+    DROP COLUMN demoted,
+    DROP COLUMN read_only;

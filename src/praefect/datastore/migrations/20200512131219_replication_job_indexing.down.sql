@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS virtual_target_on_replication_queue_idx;

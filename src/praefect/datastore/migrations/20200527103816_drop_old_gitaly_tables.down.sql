@@ -1,0 +1,1 @@
+-- Nothing to restore: the tables were obsolete.

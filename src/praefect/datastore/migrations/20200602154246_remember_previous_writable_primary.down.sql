@@ -1,0 +1,1 @@
+ALTER TABLE shard_primaries DROP COLUMN previous_writable_primary;

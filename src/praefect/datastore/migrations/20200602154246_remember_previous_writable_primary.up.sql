@@ -1,0 +1,1 @@
+ALTER TABLE shard_primaries ADD COLUMN previous_writable_primary text;

@@ -1,0 +1,2 @@
+DROP TABLE storage_repositories;
+DROP TABLE repositories;

@@ -1,0 +1,1 @@
+-- Nothing to restore: finished events are of no use.

@@ -1,0 +1,1 @@
+DELETE FROM replication_queue WHERE state IN ('dead', 'completed');

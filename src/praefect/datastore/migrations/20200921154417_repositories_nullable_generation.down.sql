@@ -1,0 +1,1 @@
+-- Nothing: rows without a generation may exist by now.

@@ -1,0 +1,1 @@
+ALTER TABLE repositories ALTER COLUMN generation DROP NOT NULL;

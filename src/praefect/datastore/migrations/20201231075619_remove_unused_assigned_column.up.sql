@@ -1,0 +1,1 @@
+ALTER TABLE storage_repositories DROP COLUMN assigned;

@@ -1,0 +1,1 @@
+DROP INDEX delete_replica_unique_index;

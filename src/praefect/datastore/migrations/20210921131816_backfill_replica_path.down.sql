@@ -1,0 +1,1 @@
+-- Nothing: the column is dropped with the migration that added it.

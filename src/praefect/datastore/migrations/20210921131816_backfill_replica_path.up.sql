@@ -1,0 +1,1 @@
+UPDATE repositories SET replica_path = relative_path;

@@ -1,0 +1,2 @@
+DROP INDEX storage_repositories_new_pkey;
+DROP INDEX repository_assignments_new_pkey;

@@ -1,0 +1,1 @@
+DROP INDEX repository_replica_path_index;

@@ -1,0 +1,1 @@
+-- Nothing to restore: cancelled events are of no use.

@@ -1,0 +1,2 @@
+ALTER TABLE storage_repositories DROP CONSTRAINT repository_id_not_null;
+ALTER TABLE repository_assignments DROP CONSTRAINT repository_id_not_null;

@@ -1,0 +1,1 @@
+-- Nothing to restore: nobody would process such events.

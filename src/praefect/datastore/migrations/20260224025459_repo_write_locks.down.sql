@@ -1,0 +1,3 @@
+DROP TRIGGER notify_on_write_lock_delete ON repository_reference_write_locks;
+DROP FUNCTION notify_on_write_lock_release();
+DROP TABLE repository_reference_write_locks;
