@@ -25,7 +25,7 @@ from praefect.transport.resolver import resolve
 from praefect.transport.sidechannel.client import SidechannelAcceptor, SidechannelRegistry
 from praefect.transport.sockets import describe, tune
 from praefect.transport.tls import ClientTls
-from praefect.transport.yamux import DIALLER_SETTINGS, YamuxConnection
+from praefect.transport.yamux import DIALLER_SETTINGS, Traffic, YamuxConnection
 from praefect.transport.yamux import Settings as YamuxSettings
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class DialOptions:
         yamux: limits of a multiplexed connection.
         engine: the HTTP/2 implementation.
         limits: what the HTTP/2 connection may cost.
+        traffic: told of reads and writes of multiplexed connections.
     """
 
     tls: ClientTls = field(default_factory=ClientTls)
@@ -73,6 +74,7 @@ class DialOptions:
     yamux: YamuxSettings = DIALLER_SETTINGS
     engine: Engine = field(default_factory=http2_engine)
     limits: Limits = CLIENT_LIMITS
+    traffic: Traffic | None = None
 
 
 class Dialer:
@@ -196,6 +198,7 @@ class Dialer:
             accept=self._accept,
             preface=BACKCHANNEL_MAGIC,
             ends_with_first=True,
+            traffic=self._options.traffic,
         )
 
     def _accept(self) -> asyncio.Protocol:
@@ -234,6 +237,7 @@ def open_channel(  # noqa: PLR0913 - the choices of whoever dials
     yamux: YamuxSettings | None = None,
     engine: Engine | None = None,
     limits: Limits = CLIENT_LIMITS,
+    traffic: Traffic | None = None,
     connect_timeout_seconds: float = 20.0,
     reconnect_limit_seconds: float = 120.0,
     options: ChannelOptions | None = None,
@@ -250,6 +254,7 @@ def open_channel(  # noqa: PLR0913 - the choices of whoever dials
         yamux: limits of a multiplexed connection.
         engine: the HTTP/2 implementation.
         limits: what the HTTP/2 connection may cost.
+        traffic: told of reads and writes of multiplexed connections.
         connect_timeout_seconds: how long a connection may take to be ready.
         reconnect_limit_seconds: the longest wait after failed attempts.
         options: of the calls; authority, scheme and connect options are set here.
@@ -267,6 +272,7 @@ def open_channel(  # noqa: PLR0913 - the choices of whoever dials
             yamux=yamux or DIALLER_SETTINGS,
             engine=engine or http2_engine(),
             limits=limits,
+            traffic=traffic,
         ),
     )
     connect = ConnectOptions(

@@ -25,11 +25,11 @@ from praefect.transport.http2 import engine as http2_engine
 from praefect.transport.peer import ListenerKind, Peer
 from praefect.transport.sockets import describe, peer_address, tune
 from praefect.transport.tls import ServerTls
-from praefect.transport.yamux import LISTENER_SETTINGS, YamuxConnection
+from praefect.transport.yamux import LISTENER_SETTINGS, Traffic, YamuxConnection
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from praefect.transport.grpc.server import Server
 
@@ -61,6 +61,8 @@ class ListenOptions:
         handshake_seconds: from the accept to the client's HTTP/2 settings, TLS included.
         backlog: connections the system holds until they are accepted.
         reuse_port: whether other processes may listen on the same TCP port.
+        on_connection: told of each accepted connection, before its TLS handshake.
+        traffic: told of reads and writes of multiplexed connections.
     """
 
     engine: Engine = field(default_factory=http2_engine)
@@ -68,6 +70,8 @@ class ListenOptions:
     handshake_seconds: float = 120.0
     backlog: int = 1024
     reuse_port: bool = False
+    on_connection: Callable[[ListenerKind], None] | None = None
+    traffic: Traffic | None = None
 
 
 class Listener:
@@ -90,6 +94,8 @@ class Listener:
 
     def protocol(self) -> asyncio.Protocol:
         """Make the protocol of an accepted connection."""
+        if self._options.on_connection is not None:
+            self._options.on_connection(self._address.kind)
         return _Accepted(self, self._loop.time() + self._options.handshake_seconds)
 
     # --- from the connections ---
@@ -135,7 +141,12 @@ class Listener:
                 self._backchannels.remove(peer)
 
         connection = YamuxConnection(
-            client=False, settings=LISTENER_SETTINGS, accept=accept, ends_with_first=True, on_lost=lost
+            client=False,
+            settings=LISTENER_SETTINGS,
+            accept=accept,
+            ends_with_first=True,
+            on_lost=lost,
+            traffic=self._options.traffic,
         )
         return connection
 

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Self
 
 from praefect.domain.errors import InternalError, PraefectError
+from praefect.observability.log import get_logger
 from praefect.transport.sidechannel.client import SIDECHANNEL_KEY
 from praefect.transport.sidechannel.packets import END, PacketDecoder, PacketError, encode
 from praefect.transport.sidechannel.server import parse_sidechannel_id
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from praefect.transport.sidechannel.client import ClientSidechannel, SidechannelRegistry
     from praefect.transport.sidechannel.server import Sidechannel
     from praefect.transport.yamux import StreamTransport
+
+_log = get_logger("sidechannel")
 
 
 class SidechannelBridgeError(InternalError):
@@ -108,7 +111,7 @@ class Bridge:
             client = await self._peer.open_sidechannel(self._client_id)
         except PraefectError as exc:
             # The node takes this for the end of its input.
-            self._error = SidechannelBridgeError(str(exc))
+            self._fail(str(exc))
             await node.close()
             return
         except BaseException:
@@ -116,7 +119,11 @@ class Bridge:
             raise
         error = await _splice(node, client)
         if error is not None:
-            self._error = SidechannelBridgeError(error)
+            self._fail(error)
+
+    def _fail(self, cause: str) -> None:
+        self._error = SidechannelBridgeError(cause)
+        _log.error("sidechannel proxying failed", error=cause)
 
 
 async def _splice(node: ClientSidechannel, client: Sidechannel) -> str | None:

@@ -5,7 +5,7 @@ receiver is willing to hold, *credit* what it returns of it. ``session`` is with
 asyncio transport, and ``transport`` makes each stream one.
 """
 
-from praefect.transport.yamux.connection import YamuxConnection
+from praefect.transport.yamux.connection import Traffic, YamuxConnection
 from praefect.transport.yamux.errors import SessionUnavailableError
 from praefect.transport.yamux.settings import CLIENT_SETTINGS, DIALLER_SETTINGS, LISTENER_SETTINGS, Settings
 from praefect.transport.yamux.transport import StreamTransport
@@ -17,5 +17,6 @@ __all__ = [
     "SessionUnavailableError",
     "Settings",
     "StreamTransport",
+    "Traffic",
     "YamuxConnection",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from praefect.observability.log import get_logger
 from praefect.transport.yamux.errors import (
     OPEN_TIMEOUT,
     SHUTDOWN,
@@ -38,6 +39,16 @@ _FLUSH_BYTES = 256 * 1024
 _FLUSH_AT_ONCE_BYTES = 64 * 1024
 
 
+class Traffic(Protocol):
+    """Told of the size of each read and write of multiplexed connections, in bytes."""
+
+    def on_read(self, size: int) -> None:
+        """Take note of a read."""
+
+    def on_write(self, size: int) -> None:
+        """Take note of a write."""
+
+
 class YamuxConnection(asyncio.Protocol):
     """One side of a yamux session; its streams are transports.
 
@@ -51,6 +62,7 @@ class YamuxConnection(asyncio.Protocol):
         preface: written before anything of the session.
         ends_with_first: whether the end of the first stream, of either side, ends the session.
         on_lost: called once when the connection is gone.
+        traffic: told of reads and writes.
     """
 
     def __init__(
@@ -62,8 +74,11 @@ class YamuxConnection(asyncio.Protocol):
         preface: bytes = b"",
         ends_with_first: bool = False,
         on_lost: Callable[[], None] | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self.settings = settings
+        self._log = get_logger("backchannel.YamuxClient" if client else "backchannel.YamuxServer")
+        self._traffic = traffic
         self._core = Session(client=client, settings=settings)
         self._accept = accept
         self._preface = preface
@@ -179,6 +194,8 @@ class YamuxConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
+        if self._traffic is not None:
+            self._traffic.on_read(len(data))
         self._feeding = True
         for event in self._core.feed(data):
             self._dispatch(event)
@@ -266,6 +283,8 @@ class YamuxConnection(asyncio.Protocol):
             frames, progressed = self._core.output(_FLUSH_BYTES)
             if not frames:
                 break
+            if self._traffic is not None:
+                self._traffic.on_write(sum(map(len, frames)))
             self._transport.writelines(frames)
             for stream in progressed:
                 cast("StreamTransport", stream.owner).on_progress()
@@ -321,6 +340,7 @@ class YamuxConnection(asyncio.Protocol):
         self._fail(OPEN_TIMEOUT)
 
     def _fail(self, message: str) -> None:
+        self._log.info("session failed", error=message)
         frames, _ = self._core.output(0)
         if self._transport is not None and frames:
             self._transport.writelines(frames)
