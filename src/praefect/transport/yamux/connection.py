@@ -65,7 +65,7 @@ class YamuxConnection(asyncio.Protocol):
         traffic: told of reads and writes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the roles differ in all of it
         self,
         *,
         client: bool,
