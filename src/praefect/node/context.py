@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from praefect.node.git.command import NO_HOOKS, HookSetup
@@ -59,10 +59,10 @@ class NodeContext:
     git: Git
     objects: CatFilePool
     voters: Voters
-    hooks: HookWiring
     remotes: RemoteStorages
     maintenance: MaintenanceGuard
     runtime_directory: Path
+    hooks: HookWiring = field(default_factory=NoHookWiring)
 
     def voter(self, call: ServerCall) -> Voter:
         """Return who casts the votes of a call.
@@ -71,6 +71,10 @@ class NodeContext:
             InternalError: the call's transaction cannot be decoded.
         """
         return self.voters.for_call(call.metadata, call.peer.backchannel_id)
+
+    def with_hooks(self, hooks: HookWiring) -> NodeContext:
+        """Return the same node with hooks that work."""
+        return replace(self, hooks=hooks)
 
     def reference_hooks(self, repository: LocalRepository, call: ServerCall) -> HookSetup:
         """Return the hooks of a git command that changes references on behalf of a call: none if nothing is voted."""
