@@ -85,8 +85,10 @@ class Peer:
         if self._channel is None:
             if self.session is None or self._engine is None:
                 raise NotMultiplexedError
+            # The address of a unix socket is no authority that HTTP/2 allows.
+            authority = "localhost" if self.listener is ListenerKind.UNIX else self.address
             # Its connections are streams of the session and end with it; there is nothing else to close.
-            self._channel = Channel(self._connect, options=ChannelOptions(authority=self.address or "localhost"))
+            self._channel = Channel(self._connect, options=ChannelOptions(authority=authority or "localhost"))
         return self._channel
 
     async def _connect(self) -> Connection:
