@@ -14,7 +14,7 @@ from praefect.node.git.environment import base_environment
 from praefect.node.git.runner import Git, detect_git
 from praefect.node.hooks.custom_hooks import CustomHooks
 from praefect.node.hooks.gitlab_api import GitlabApi, InternalApiSettings
-from praefect.node.hooks.handlers import HookHandlers
+from praefect.node.hooks.handlers import HookHandlers, VoterSource
 from praefect.node.hooks.payload import UserDetails
 from praefect.node.hooks.runtime import HookRuntime
 from praefect.node.hooks.setup import HookSetups, NodeAddress
@@ -27,7 +27,7 @@ from praefect.transport.grpc.metadata import Metadata
 from tests.support.internal_api import SECRET, FrontDoor, serve_front_door
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from praefect.domain.errors import PraefectError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PUSHER = UserDetails(userid="user-7", username="jane", protocol="ssh", remote_ip="192.0.2.1")
 
-_CLIENT_ENVIRONMENT = {
+CLIENT_ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_SYSTEM": "/dev/null",
     "GIT_TERMINAL_PROMPT": "0",
@@ -47,14 +47,16 @@ _CLIENT_ENVIRONMENT = {
 }
 
 
-async def run_git(*arguments: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+async def run_git(
+    *arguments: str, cwd: Path | None = None, check: bool = True, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run git as a user does, without blocking the loop that serves it."""
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["git", *arguments],
             cwd=cwd,
-            env={"PATH": os.environ["PATH"], **_CLIENT_ENVIRONMENT},
+            env={"PATH": os.environ["PATH"], **CLIENT_ENVIRONMENT, **(environment or {})},
             capture_output=True,
             text=True,
             errors="replace",
@@ -175,8 +177,13 @@ class HookNode:
 
 
 @asynccontextmanager
-async def hook_node(directory: Path, *, api: InternalApi | None = None) -> AsyncIterator[HookNode]:
-    """Start the hook side of a node below ``directory``; ``api`` replaces the one that asks the front door."""
+async def hook_node(
+    directory: Path, *, api: InternalApi | None = None, voters: VoterSource | None = None
+) -> AsyncIterator[HookNode]:
+    """Start the hook side of a node below ``directory``.
+
+    ``api`` replaces the one that asks the front door, ``voters`` those that only note what is voted.
+    """
     storage, runtime, scripts = directory / "storage", directory / "run", directory / "scripts"
     for each in (storage, runtime, runtime / "sock.d", scripts):
         each.mkdir(mode=0o700)
@@ -195,9 +202,9 @@ async def hook_node(directory: Path, *, api: InternalApi | None = None) -> Async
             gl_repository="project-1",
             gl_project_path="group/project",
         )
-        voters = RecordingVoters()
+        recording = RecordingVoters()
         custom_hooks = CustomHooks(git, directory / "node_hooks")
-        handlers = HookHandlers(api=api, custom_hooks=custom_hooks, voters=voters)
+        handlers = HookHandlers(api=api, custom_hooks=custom_hooks, voters=voters or recording)
         address = NodeAddress(
             runtime_directory=runtime, internal_socket=runtime / "sock.d" / "intern", internal_socket_token="internal"
         )
@@ -208,7 +215,7 @@ async def hook_node(directory: Path, *, api: InternalApi | None = None) -> Async
             repository=storages.open(message),
             setups=hooks.setups,
             handlers=handlers,
-            voters=voters,
+            voters=recording,
             door=door,
             api=api,
             scripts=scripts,
