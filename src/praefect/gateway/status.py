@@ -13,7 +13,7 @@ from praefect.gateway.page import PAGE
 from praefect.gateway.projects import Project, ProjectStore
 from praefect.gateway.storages import Storage, Storages
 from praefect.proto import praefect_pb2, server_pb2
-from praefect.transport.grpc.status import code_of
+from praefect.transport.grpc.status import StatusCode, code_of
 
 PROBE_SECONDS = 3.0
 MAX_PROJECTS = 200
@@ -104,6 +104,8 @@ class StatusPage:
                     timeout=PROBE_SECONDS,
                 )
         except PraefectError as exc:
+            if code_of(exc) is StatusCode.UNIMPLEMENTED:
+                return described  # a single Gitaly, which keeps no replicas
             described["problem"] = f"{code_of(exc).value}:{exc}"
             return described
         described |= {
