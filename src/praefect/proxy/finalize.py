@@ -1,6 +1,6 @@
 """Finalize: record what a write came to. Runs to its end whatever became of the caller.
 
-Source: the Praefect reference on recording generations and replication jobs; docs/decisions 0003, 0004 and 0007 say
+Source: the Praefect reference on recording generations and replication jobs; docs/decisions 0003, 0004 and 0020 say
 where less is outdated than upstream would.
 """
 
