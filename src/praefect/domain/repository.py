@@ -22,8 +22,8 @@ RepositoryId = NewType("RepositoryId", int)
 UNKNOWN_GENERATION: Final = -1
 """What stands for the generation of a replica without a record."""
 
-_RAILS_POOL = re.compile(r"@pools/([0-9a-f]{2})/([0-9a-f]{2})/([0-9a-f]{64})\.git")
-_PRAEFECT_POOL = re.compile(r"@cluster/pools/[0-9a-f]{2}/[0-9a-f]{2}/[0-9]+")
+_RAILS_POOL: Final = re.compile(r"@pools/([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}\.git\Z")
+_PRAEFECT_POOL: Final = re.compile(r"@cluster/pools/[0-9a-f]{2}/[0-9a-f]{2}/[0-9]+\Z")
 
 
 class RepositoryNotFoundError(NotFoundError):
@@ -127,11 +127,9 @@ def derive_replica_path(relative_path: RelativePath, repository_id: RepositoryId
 
 def is_rails_pool_path(path: str) -> bool:
     """Return whether ``path`` ends as GitLab names object pools, the directories matching the name."""
-    match = _RAILS_POOL.search(path)
-    return match is not None and match.end() == len(path) and match[3].startswith(match[1] + match[2])
+    return _RAILS_POOL.search(path) is not None
 
 
 def is_praefect_pool_path(path: str) -> bool:
     """Return whether ``path`` ends as Praefect names object pools on disks."""
-    match = _PRAEFECT_POOL.search(path)
-    return match is not None and match.end() == len(path)
+    return _PRAEFECT_POOL.search(path) is not None
