@@ -1,5 +1,6 @@
 """HTTP/2 connections and streams behind one interface, with two engines."""
 
+from praefect.transport.http2.engine import DriverEngine
 from praefect.transport.http2.interface import (
     Connection,
     ConnectionProtocol,
@@ -41,8 +42,8 @@ def engine(name: str = "httpunk") -> Engine:
         ValueError: there is no such engine.
     """
     if name == "httpunk":
-        from praefect.transport.http2.engine_httpunk import HttpunkEngine
+        from praefect.transport.http2.engine_httpunk import HttpunkCodec
 
-        return HttpunkEngine()
+        return DriverEngine(HttpunkCodec)
     msg = f'unknown HTTP/2 engine "{name}"'
     raise ValueError(msg)

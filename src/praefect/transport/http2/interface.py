@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from praefect.domain.errors import UnavailableError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 HeaderList = list[tuple[str, bytes]]
@@ -64,6 +65,11 @@ class StreamClosedError(UnavailableError):
 
 class ConnectionUnavailableError(StreamClosedError):
     """The connection takes no new streams: it is closed, closing, or the peer sent GOAWAY."""
+
+
+def renewed(error: StreamClosedError) -> StreamClosedError:
+    """Copy an error that is kept, to be raised without sharing its traceback."""
+    return type(error)(str(error), code=error.code, remote=error.remote, unprocessed=error.unprocessed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +194,10 @@ class Stream(Protocol):
         """Cut the stream off, unless it is over; local waiters see ``StreamClosedError`` with ``remote=False``."""
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once (soon, if it already happened) when the peer resets the stream, the connection is
-        lost or ``reset`` was called; not at a normal end. A server uses it to cancel the handler.
+        """Call ``callback`` once when the stream is cut off; soon, if it already is.
+
+        That is when the peer resets the stream, the connection is lost or ``reset`` was called, and never at a normal
+        end. A server uses it to cancel the handler.
         """
 
     def splice_to(
@@ -292,7 +300,7 @@ class ConnectionProtocol(Connection, Protocol):
     ``feed(data)`` is ``data_received`` for bytes that somebody peeked before the switch of protocols.
     """
 
-    def connection_made(self, transport: object) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
 
     def connection_lost(self, exc: BaseException | None) -> None:

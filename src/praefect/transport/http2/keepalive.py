@@ -1,0 +1,72 @@
+"""The clocks of a connection: the handshake's, and the one that asks a silent peer whether it is still there.
+
+One timer at a time per connection; arriving bytes only move a time stamp.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from praefect.transport.http2.interface import ErrorCode
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from praefect.transport.http2.driver import DriverConnection
+    from praefect.transport.http2.interface import Limits
+
+PAYLOAD = bytes(8)
+
+
+class Keepalive:
+    """Watches one connection from ``start`` to ``stop``."""
+
+    __slots__ = ("_asked_at", "_connection", "_idle", "_limits", "_timer")
+
+    def __init__(self, connection: DriverConnection, limits: Limits) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._idle = limits.keepalive_idle_seconds
+        self._asked_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin with the handshake."""
+        self._after(self._limits.handshake_timeout_seconds, self._no_handshake)
+
+    def ready(self) -> None:
+        """The handshake is over."""
+        self.stop()
+        if self._idle is not None:
+            self._after(self._idle, self._check)
+
+    def stop(self) -> None:
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._timer = self._connection.loop.call_later(seconds, action)
+
+    def _no_handshake(self) -> None:
+        self._connection.give_up("the peer sent no SETTINGS in time", ErrorCode.SETTINGS_TIMEOUT)
+
+    def _check(self) -> None:
+        connection = self._connection
+        assert self._idle is not None  # noqa: S101 - the timer is not set otherwise
+        now = connection.loop.time()
+        rest = connection.last_received + self._idle - now
+        if rest > 0:
+            self._after(rest, self._check)
+            return
+        self._asked_at = now
+        connection.send_ping(PAYLOAD)
+        self._after(self._limits.keepalive_timeout_seconds, self._expect_answer)
+
+    def _expect_answer(self) -> None:
+        if self._connection.last_received < self._asked_at:
+            self._connection.give_up("keepalive timeout", ErrorCode.NO_ERROR)
+        else:
+            self._check()
