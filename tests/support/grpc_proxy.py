@@ -24,13 +24,13 @@ class Relaying:
     """Relays every call to one channel and keeps the outcomes."""
 
     def __init__(self, channel: Channel, hold: Callable[[], Awaitable[None]] | None = None) -> None:
-        self._channel = channel
+        self.channel = channel
         self._hold = hold
         self.outcomes: asyncio.Queue[RelayOutcome] = asyncio.Queue()
 
     async def __call__(self, call: ServerCall) -> None:
         first = await call.receive()
-        upstream = self._channel.call(call.method, metadata=call.metadata, deadline=call.deadline)
+        upstream = self.channel.call(call.method, metadata=call.metadata, deadline=call.deadline)
         async with upstream:
             if first is not None:
                 await upstream.send(first)

@@ -146,10 +146,9 @@ class ClientCall:
         stream = self._stream
         if self.status is None:
             self.status = EXPIRED if self._expired else CANCELLED
-            if stream is not None:
-                stream.reset(ErrorCode.CANCEL)
-        elif stream is not None and not (stream.received_end and self._half_closed):
-            # The peer has ended the call without waiting for the rest of the request, or this side refused its answer.
+        if stream is not None:
+            # Nothing happens if it is over. The peer may have ended the call without waiting for the rest of the
+            # request, or this side may have refused its answer.
             stream.reset(ErrorCode.CANCEL)
         return self.status
 
@@ -174,7 +173,6 @@ class ClientCall:
     def spliced(self) -> None:
         """Say that the rest of the request is sent by a splice, so that it cannot be sent again from here."""
         self._replay = None
-        self._half_closed = True
 
     async def _send_bytes(self, data: bytes, *, last: bool) -> bool:
         if last:

@@ -72,13 +72,14 @@ class MessageDecoder:
 
     def feed(self, data: bytes) -> None:
         """Add received bytes."""
-        if self._offset >= len(self._buffer):
+        if not self._buffer:
             self._buffer = data
-            self._offset = 0
             return
         if isinstance(self._buffer, bytes):
             self._buffer = bytearray(memoryview(self._buffer)[self._offset :])
-            self._offset = 0
+        else:
+            del self._buffer[: self._offset]
+        self._offset = 0
         self._buffer += data
 
     def next(self) -> bytes | None:
@@ -99,8 +100,11 @@ class MessageDecoder:
         end = start + PREFIX_BYTES + length
         if len(buffer) < end:
             return None
-        message = bytes(buffer[start + PREFIX_BYTES : end])
+        message = bytes(memoryview(buffer)[start + PREFIX_BYTES : end])
         self._offset = end
+        if end == len(buffer):
+            self._buffer = b""
+            self._offset = 0
         if flag:
             return decompress(message, self._limit)
         return message
@@ -118,7 +122,7 @@ class MessageDecoder:
         Raises:
             FramingError: they end within a message.
         """
-        if self._offset < len(self._buffer):
+        if self._buffer:
             raise FramingError("unexpected EOF")
 
     def _check_flag(self, flag: int) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from praefect.domain.errors import PraefectError
 from praefect.observability.correlation import correlation_id
 from praefect.observability.log import get_logger
-from praefect.transport.grpc.framing import DEFAULT_MAX_MESSAGE_BYTES
-from praefect.transport.grpc.server_call import ACCEPT_ENCODING, Interruption, ServerCall
+from praefect.transport.grpc.server_call import (
+    ACCEPT_ENCODING,
+    DEFAULT_MESSAGES,
+    Interruption,
+    MessageOptions,
+    ServerCall,
+)
 from praefect.transport.grpc.service import service_handlers
 from praefect.transport.grpc.status import Status, StatusCode, encode_trailers, leading_error, status_of
 from praefect.transport.http2.interface import ErrorCode, StreamClosedError
@@ -34,17 +38,6 @@ _log = get_logger("grpc")
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;].*)?")
 _HEALTH = "grpc.health.v1.Health"
 _CLOSE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageOptions:
-    """What the messages of requests may be: their size in bytes once decompressed, and whether gzip is accepted."""
-
-    max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    gzip: bool = True
-
-
-DEFAULT_MESSAGES = MessageOptions()
 
 
 class Server:
@@ -82,7 +75,7 @@ class Server:
         self._fallback = fallback
         self._observers = tuple(observers)
         self._limiters = tuple(limiters)
-        self._max_message_bytes = messages.max_bytes
+        self._messages = messages
         self._encodings = (b"identity", b"gzip") if messages.gzip else (b"identity",)
         self._handlers: dict[str, Handler] = {}
         self._services: dict[str, ServiceDescriptor | None] = {}
@@ -188,13 +181,13 @@ class Server:
         """Take a new request; called by the HTTP/2 driver."""
         refusal = self._refuse(stream)
         if refusal is not None:
-            _answer(stream, *refusal)
+            self._answer(stream, *refusal)
             return
-        call = ServerCall(stream, max_message_bytes=self._max_message_bytes)
+        call = ServerCall(stream, self._messages)
         try:
             call.start_deadline(asyncio.get_running_loop())
         except PraefectError as exc:
-            _answer(stream, 400, status_of(exc))
+            self._answer(stream, 400, status_of(exc))
             return
         handler = self._handlers.get(call.method, self._fallback)
         assert handler is not None  # noqa: S101 - _refuse answers otherwise
@@ -299,10 +292,11 @@ class Server:
         async with self._limiters[index](call):
             await self._limit(call, handler, index + 1)
 
-
-def _answer(stream: Stream, http_status: int, status: Status) -> None:
-    """Answer a request that no handler sees."""
-    headers: HeaderList = [("content-type", b"application/grpc"), ACCEPT_ENCODING, *encode_trailers(status)]
-    stream.send_head(http_status, headers, end_stream=True)
-    if not stream.received_end:
-        stream.reset(ErrorCode.NO_ERROR)
+    def _answer(self, stream: Stream, http_status: int, status: Status) -> None:
+        """Answer a request that no handler sees."""
+        headers: HeaderList = [("content-type", b"application/grpc"), *encode_trailers(status)]
+        if self._messages.gzip:
+            headers.append(ACCEPT_ENCODING)
+        stream.send_head(http_status, headers, end_stream=True)
+        if not stream.received_end:
+            stream.reset(ErrorCode.NO_ERROR)

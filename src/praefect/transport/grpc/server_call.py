@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from praefect.observability.correlation import new_correlation_id
@@ -34,6 +35,17 @@ class Interruption(enum.Enum):
     STOPPING = Status(StatusCode.CANCELLED, "server is stopping")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOptions:
+    """What the messages of requests may be: their size in bytes once decompressed, and whether gzip is accepted."""
+
+    max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    gzip: bool = True
+
+
+DEFAULT_MESSAGES = MessageOptions()
+
+
 class ServerCall:
     """One call on the serving side.
 
@@ -52,6 +64,7 @@ class ServerCall:
     """
 
     __slots__ = (
+        "_accepts_gzip",
         "_decoder",
         "_head_sent",
         "_outcome",
@@ -75,7 +88,7 @@ class ServerCall:
         "user_agent",
     )
 
-    def __init__(self, stream: Stream, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> None:
+    def __init__(self, stream: Stream, messages: MessageOptions = DEFAULT_MESSAGES) -> None:
         request = stream.request
         headers = request.headers
         self.stream = stream
@@ -92,7 +105,8 @@ class ServerCall:
         self.interruption: Interruption | None = None
         self.received_bytes = 0
         self.sent_bytes = 0
-        self._decoder = MessageDecoder(limit=max_message_bytes, gzip=self.encoding == "gzip")
+        self._decoder = MessageDecoder(limit=messages.max_bytes, gzip=self.encoding == "gzip")
+        self._accepts_gzip = messages.gzip
         self._head_sent = False
         self._spliced = False
         self._status_sent = False
@@ -266,7 +280,7 @@ class ServerCall:
 
     def _head(self) -> HeaderList:
         headers: HeaderList = [("content-type", self.content_type or b"application/grpc")]
-        if self.encoding != "identity":
+        if self._accepts_gzip:
             headers.append(ACCEPT_ENCODING)
         headers.extend(self.initial_metadata.to_headers())
         return headers

@@ -41,6 +41,7 @@ from tests.support.grpc_echo import (
     stream_unary,
     unary_stream,
     unary_unary,
+    until,
     value,
 )
 from tests.support.grpc_proxy import Relaying, proxying
@@ -509,8 +510,11 @@ async def test_an_upstream_that_answers_early_ends_the_request(engine_name: str)
         call = refused(lambda: stream_unary(channel, UP)(endless, timeout=20))
         assert (call.code(), call.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "seen enough")
 
-    async with raw_server(answer, engine_name) as port, relaying(port, engine_name) as (_, endpoint):
+    async with raw_server(answer, engine_name) as port, relaying(port, engine_name) as (handler, endpoint):
         await calling(endpoint, client)
+        upstream = handler.channel.connection
+        assert upstream is not None
+        await until(lambda: upstream.open_streams == 0 and endpoint.connections[0].open_streams == 0)
 
 
 async def test_a_cancellation_that_is_not_the_clients_is_passed_on(engine_name: str) -> None:

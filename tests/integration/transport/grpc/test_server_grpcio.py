@@ -25,8 +25,8 @@ from praefect.proto import errors_pb2, lint_pb2
 from praefect.transport.grpc.health import add_health
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.reflection import add_reflection
-from praefect.transport.grpc.server import MessageOptions, Server
-from praefect.transport.grpc.server_call import Interruption
+from praefect.transport.grpc.server import Server
+from praefect.transport.grpc.server_call import Interruption, MessageOptions
 from praefect.transport.grpc.status import Status, StatusCode, StatusError, decode_trailers
 from praefect.transport.grpc.token import check_token, make_token
 from tests.support.grpc_echo import (
@@ -693,6 +693,7 @@ async def test_the_content_type_is_echoed(engine_name: str, content_type: bytes)
         await stream.send(b"\0\0\0\0\0", end_stream=True)
         head = await stream.response()
         assert ("content-type", content_type) in head.headers
+        assert ("grpc-accept-encoding", b"identity,gzip") in head.headers
         connection.close()
         await connection.wait_closed()
 

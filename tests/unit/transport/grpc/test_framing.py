@@ -57,6 +57,18 @@ def test_bytes_behind_the_first_message_can_be_taken_raw(first: bytes, rest: byt
     decoder.finish()
 
 
+def test_what_is_taken_is_not_kept_even_if_every_read_ends_within_a_message() -> None:
+    decoder = MessageDecoder()
+    wire = frame(b"x" * 95)
+    decoder.feed(wire[:50])
+    for _ in range(1000):
+        decoder.feed(wire[50:] + wire[:50])
+        assert decoder.next() == b"x" * 95
+        assert decoder.next() is None
+        assert len(decoder._buffer) <= 150
+    assert decoder.take_rest() == wire[:50]
+
+
 @given(st.binary(max_size=64))
 def test_garbage_gives_messages_or_a_framing_error_or_a_size_error(data: bytes) -> None:
     decoder = MessageDecoder(limit=32, gzip=True)
