@@ -339,7 +339,7 @@ class ClientCall:
         if self.status is not None:
             return self.status  # this side has given the call up
         self.error = error
-        return status_from_stream_error(error)
+        return status_from_stream_error(error, connection_lost=self.stream.connection.closed)
 
     def _expire(self) -> None:
         self._timer = None

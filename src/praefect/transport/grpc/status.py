@@ -285,6 +285,7 @@ def status_from_http(http_status: int, content_type: bytes | None) -> Status:
     )
 
 
+_RESET_REASONS = {int(code): code for code in ErrorCode}
 _RESET_CODES = {
     ErrorCode.REFUSED_STREAM: StatusCode.UNAVAILABLE,
     ErrorCode.CANCEL: StatusCode.CANCELLED,
@@ -293,14 +294,26 @@ _RESET_CODES = {
 }
 
 
-def status_from_stream_error(error: StreamClosedError) -> Status:
-    """Return the status of a call whose stream was cut off before the trailers."""
-    if error.code is None:
-        text = str(error) or "EOF"
-        return Status(StatusCode.UNAVAILABLE, f"error reading from server: {text}")
-    try:
-        code = ErrorCode(error.code)
-    except ValueError:
+_CLOSED_BY_PEER = "connection closed by peer"
+"""The driver's text for an end of file; clients know it as Go's ``EOF``."""
+
+
+def status_from_stream_error(error: StreamClosedError, *, connection_lost: bool = False) -> Status:
+    """Return the status of a call whose stream was cut off before the trailers.
+
+    Args:
+        error: why it was.
+        connection_lost: whether the whole connection is gone; its code then says why the connection ended, and not the
+            call.
+    """
+    code = _RESET_REASONS.get(error.code) if error.code is not None else None
+    if error.unprocessed and code is not ErrorCode.REFUSED_STREAM:
+        return Status(StatusCode.UNAVAILABLE, "the connection is draining")
+    if error.code is None or connection_lost:
+        text = str(error)
+        reason = "EOF" if text in {"", _CLOSED_BY_PEER} else text
+        return Status(StatusCode.UNAVAILABLE, f"error reading from server: {reason}")
+    if code is None:
         return Status(StatusCode.UNKNOWN, f"stream terminated by RST_STREAM with error code: {error.code}")
     return Status(
         _RESET_CODES.get(code, StatusCode.INTERNAL),

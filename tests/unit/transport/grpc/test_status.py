@@ -25,7 +25,7 @@ from praefect.transport.grpc.status import (
     status_of,
     wrap,
 )
-from praefect.transport.http2.interface import ErrorCode, StreamClosedError
+from praefect.transport.http2.interface import ConnectionUnavailableError, ErrorCode, StreamClosedError
 
 LIMIT_ERROR_DETAILS = (
     b"CAgSGm1heGltdW0gcXVldWUgc2l6ZSByZWFjaGVkGkcKJXR5cGUuZ29vZ2xlYXBpcy5jb20vZ2l0YWx5LkxpbWl0RXJyb3ISHgoabWF4aW11"
@@ -229,7 +229,26 @@ def test_reset_codes(error_code: int, code: StatusCode) -> None:
     assert status.message.startswith("stream terminated by RST_STREAM with error code: ")
 
 
-def test_a_broken_connection_is_unavailable() -> None:
-    assert status_from_stream_error(StreamClosedError("EOF")) == Status(
-        StatusCode.UNAVAILABLE, "error reading from server: EOF"
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (StreamClosedError(""), "error reading from server: EOF"),
+        (StreamClosedError("connection closed by peer"), "error reading from server: EOF"),
+        (StreamClosedError("connection lost: reset"), "error reading from server: connection lost: reset"),
+        (StreamClosedError("GOAWAY", code=0, unprocessed=True), "the connection is draining"),
+        (ConnectionUnavailableError("closing", unprocessed=True), "the connection is draining"),
+        (
+            StreamClosedError("refused", code=ErrorCode.REFUSED_STREAM, unprocessed=True),
+            "stream terminated by RST_STREAM with error code: REFUSED_STREAM",
+        ),
+    ],
+)
+def test_a_broken_or_leaving_connection_is_unavailable(error: StreamClosedError, message: str) -> None:
+    assert status_from_stream_error(error) == Status(StatusCode.UNAVAILABLE, message)
+
+
+def test_the_code_of_a_lost_connection_is_not_the_calls() -> None:
+    error = StreamClosedError("connection closed by peer: GOAWAY ENHANCE_YOUR_CALM", code=ErrorCode.ENHANCE_YOUR_CALM)
+    assert status_from_stream_error(error, connection_lost=True) == Status(
+        StatusCode.UNAVAILABLE, "error reading from server: connection closed by peer: GOAWAY ENHANCE_YOUR_CALM"
     )
