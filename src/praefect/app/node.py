@@ -20,6 +20,7 @@ from praefect.domain.errors import InternalError
 from praefect.node.context import NodeContext
 from praefect.node.git.catfile import CatFilePool
 from praefect.node.git.environment import base_environment
+from praefect.node.git.relay import first_error
 from praefect.node.git.runner import Git, detect_git
 from praefect.node.hooks.custom_hooks import CustomHooks
 from praefect.node.hooks.gitlab_api import GitlabApi, InternalApiSettings
@@ -80,7 +81,8 @@ def run(config: NodeConfig) -> None:
     if sys.version_info < (3, 12):
         # One wait per process in the event loop, and not a thread each; newer Pythons do so by themselves.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
-    asyncio.run(serve(config))
+    with first_error():
+        asyncio.run(serve(config))
 
 
 async def serve(config: NodeConfig) -> None:

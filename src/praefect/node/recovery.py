@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from praefect.node.housekeeping.dead_locks import clear_dead_locks_in
+from praefect.node.housekeeping.dead_locks import clear_dead_locks_in, clear_dead_places
 from praefect.node.services.internal import walk_repositories
 from praefect.node.storage.metadata import ensure_filesystem_id
 from praefect.node.storage.roots import STATE_DIRECTORY
@@ -48,9 +48,11 @@ class Recovery:
         cleared = 0
         for root in self._storages:
             cleared += await asyncio.to_thread(self._temporary.remove_leftovers, root)
+            cleared += await asyncio.to_thread(clear_dead_places, root, self._temporary)
+            others = self._temporary.others_live(root)
             repositories = walk_repositories(root)
             while (path := await asyncio.to_thread(_next_path, repositories, root)) is not None:
-                cleared += await asyncio.to_thread(clear_dead_locks_in, path)
+                cleared += await asyncio.to_thread(clear_dead_locks_in, path, others_live=others)
         if cleared:
             _log.info("cleared leftovers of killed processes", count=cleared)
         return cleared

@@ -79,7 +79,7 @@ class Replication:
         if not is_valid(target.path):
             await self._create(target)
         target = self._context.storages.open(self._target_message)
-        await clear_dead_locks(target)
+        await clear_dead_locks(target, self._context.temporary)
         await self._sync(target)
         await self._context.objects.forget(target)
 

@@ -14,6 +14,7 @@ from praefect.node.housekeeping.stale import remove_stale_files
 from praefect.node.recovery import Recovery, prepare_storage
 from praefect.node.services.repository.service import RepositoryService
 from praefect.node.storage.locking import lock_file
+from praefect.node.storage.temporary import TemporaryDirectories
 from praefect.proto import repository_pb2 as pb
 from tests.support.storage_node import make_commit, repository, run_git
 
@@ -39,6 +40,22 @@ async def test_locks_without_an_owner_go(path: Path) -> None:
     assert list(path.rglob("*.lock")) == []
     assert not (path.parent / "project.git.lock").exists()
     assert clear_dead_locks_in(path) == 0
+
+
+async def test_locks_of_another_node_stay(node: StorageNode, path: Path) -> None:
+    other = TemporaryDirectories()
+    (root,) = node.context.storages
+    other.claim(root)
+    (path / "HEAD.lock").touch()
+    (path / "packed-refs.lock").touch()
+    place = node.path / "new.git.lock"
+    place.touch()
+    recovery = Recovery(node.context.storages, node.context.temporary)
+    assert await recovery.run_once() == 1  # git's own, which no running git shows
+    assert place.exists()
+    assert (path / "HEAD.lock").exists()
+    other.close()
+    assert await recovery.run_once() == 2
 
 
 async def test_locks_of_a_running_git_stay(path: Path) -> None:

@@ -46,7 +46,7 @@ async def optimize(context: NodeContext, repository: LocalRepository, strategy: 
         PraefectError: a step failed; the steps before it are done.
     """
     with context.maintenance.hold(repository):
-        await _step("clean stale data", _clean(context.git, repository))
+        await _step("clean stale data", _clean(context, repository))
         is_pool = is_pool_path(repository.relative_path)
         inventory = await asyncio.to_thread(take_inventory, repository.path)
         plan = make_plan(inventory, strategy, is_pool=is_pool, now=time.time())
@@ -92,8 +92,9 @@ async def _step(name: str, step: Awaitable[None]) -> None:
         raise wrap(name, exc) from exc
 
 
-async def _clean(git: Git, repository: LocalRepository) -> None:
-    await clear_dead_locks(repository)
+async def _clean(context: NodeContext, repository: LocalRepository) -> None:
+    git = context.git
+    await clear_dead_locks(repository, context.temporary)
     await remove_stale_files(repository)
     await clean_config(git, repository)
     await asyncio.to_thread(_remove_worktrees, repository)

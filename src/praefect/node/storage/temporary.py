@@ -80,6 +80,12 @@ class TemporaryDirectories:
             discard(entry)
         return len(leftovers)
 
+    def others_live(self, root: StorageRoot) -> bool:
+        """Tell whether another living process has claimed the storage; it may hold locks that no git process shows."""
+        directory = root.temporary_directory
+        entries = list(directory.glob(".owner-*")) if directory.is_dir() else []
+        return bool(self._living_owners(directory, entries) - {self._owner})
+
     def _living_owners(self, directory: Path, entries: list[Path]) -> set[str]:
         living = {self._owner} if directory in self._locks else set()
         for entry in entries:
