@@ -46,6 +46,7 @@ class ConsistentStorages:
 
     replica_path: ReplicaPath
     storages: frozenset[Storage]
+    is_possibly_stale: bool = False  # remembered from before PostgreSQL went away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
