@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from praefect.transport.yamux.errors import CONNECTION_RESET
 
@@ -75,10 +75,7 @@ class StreamTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """See ``asyncio.BaseTransport``."""
-        if not isinstance(protocol, asyncio.Protocol):
-            msg = f"a stream needs an asyncio.Protocol, not {type(protocol).__name__}"
-            raise TypeError(msg)
-        self._protocol = protocol
+        self._protocol = cast("asyncio.Protocol", protocol)
 
     def get_protocol(self) -> asyncio.Protocol:
         """See ``asyncio.BaseTransport``."""
@@ -179,7 +176,7 @@ class StreamTransport(asyncio.Transport):
 
     def on_acknowledged(self) -> None:
         """Note that the peer took the stream."""
-        if not self._closing:
+        if not self._lost:  # else the timer is the one that waits for the peer's end
             self._cancel_timer()
 
     def on_data(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Two sessions talk to each other over a wire that cuts everything anywhere; the bytes of each stream stay what they are."""
+"""Two sessions talk over a wire that cuts everything anywhere; the bytes of each stream stay what they are."""
 
 from collections import deque
 from itertools import pairwise
