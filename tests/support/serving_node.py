@@ -7,7 +7,9 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from google.protobuf.message import Message
 
 from praefect.domain.errors import PraefectError
 from praefect.node.context import NodeContext
@@ -42,9 +44,11 @@ if TYPE_CHECKING:
 
     from praefect.node.housekeeping.guard import MaintenanceGuard
     from praefect.node.remote import RemoteStorages
-    from praefect.transport.grpc.channel import Channel
+    from praefect.transport.grpc.channel import Channel, TypedCall
     from praefect.transport.grpc.metadata import Value
     from praefect.transport.grpc.server_call import ServerCall
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 TRANSACTION_ID = 42
 NODE_NAME = "gitaly-1"
@@ -96,6 +100,7 @@ class ServingNode:
     front_end: FrontEnd
     votes: VoteCounter
     plain: Channel
+    server: Server
 
     @property
     def path(self) -> Path:
@@ -105,9 +110,19 @@ class ServingNode:
     def channel(self) -> Channel:
         return self.front_end.channel
 
+    async def idle(self) -> None:
+        """Wait until no call is running on the server."""
+        await self.server.drain(10)
+
     def in_transaction(self, *, primary: bool = True) -> None:
         """Make every further push part of a transaction."""
         self.front_end.metadata = [transaction_metadata(primary=primary)]
+
+
+async def collect(call: TypedCall[MessageT], answers: list[MessageT]) -> None:
+    """Keep the answers of a call also if it ends with an error."""
+    async for answer in call.messages():
+        answers.append(answer)  # noqa: PERF401 - a comprehension would lose those before the error
 
 
 @asynccontextmanager
@@ -158,5 +173,5 @@ async def serving_node(
                 front_end = FrontEnd(
                     channel=multiplexed, sidechannels=sidechannels, repository=hooks.repository.message()
                 )
-                yield ServingNode(hooks=hooks, front_end=front_end, votes=votes, plain=plain)
+                yield ServingNode(hooks=hooks, front_end=front_end, votes=votes, plain=plain, server=server)
     temporary.close()

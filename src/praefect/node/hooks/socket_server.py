@@ -106,13 +106,14 @@ class HookSocketServer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         if self._server is not None:
             self._server.close()
         for task in self._running:
             task.cancel()
-        await self._tasks.__aexit__(kind, error, traceback)
+        # The group is not told of an error of the block, which goes its own way and not in a group of errors.
+        await self._tasks.__aexit__(None, None, None)
 
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._tasks.create_task(self._serve(reader, writer), name="hook")

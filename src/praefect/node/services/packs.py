@@ -9,6 +9,7 @@ from praefect.domain.errors import AbortedError, InternalError, PraefectError
 from praefect.node.git.command import Command, parse_config_options
 from praefect.node.git.environment import protocol_environment
 from praefect.node.git.errors import describe_exit
+from praefect.node.housekeeping.dead_locks import clear_dead_locks
 from praefect.node.voting import (
     ZERO_VOTE,
     Phase,
@@ -22,6 +23,7 @@ from praefect.transport.sidechannel import SIDECHANNEL_KEY, parse_sidechannel_id
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+    from praefect.node.context import NodeContext
     from praefect.node.git.command import HookSetup
     from praefect.node.pktline import NegotiationStatistics
     from praefect.node.storage.repository import LocalRepository
@@ -93,6 +95,20 @@ async def sidechannel_chunks(sidechannel: Sidechannel) -> AsyncGenerator[bytes, 
     """Yield what the client sends until it has sent everything."""
     while data := await sidechannel.read():
         yield data
+
+
+@asynccontextmanager
+async def clearing_after_a_kill(context: NodeContext, repository: LocalRepository) -> AsyncIterator[None]:
+    """Remove what git leaves in a repository if the block is cut off and with it a push.
+
+    Git does not clear its quarantine when a signal ends it; what belongs to pushes still running stays.
+    """
+    try:
+        yield
+    except BaseException:
+        await context.objects.forget(repository)
+        await clear_dead_locks(repository, context.temporary)
+        raise
 
 
 async def cast_final_vote(voter: Voter) -> None:

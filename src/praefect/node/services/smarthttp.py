@@ -19,6 +19,7 @@ from praefect.node.services.duplex import Sender, rest_of, self_sending
 from praefect.node.services.packs import (
     ProcessFailedError,
     cast_final_vote,
+    clearing_after_a_kill,
     open_sidechannel,
     pack_command,
     sidechannel_chunks,
@@ -145,7 +146,10 @@ class SmartHttpService:
             await sender.send(PostReceivePackResponse(data=data))
 
         ends = Ends(stdin=rest_of(requests, lambda request: request.data), stdout=deliver)
-        async with self._context.git.start(repository, command, stdin=PIPE) as process:
+        async with (
+            clearing_after_a_kill(self._context, repository),
+            self._context.git.start(repository, command, stdin=PIPE) as process,
+        ):
             returncode = await relay(process, ends)
         if returncode != 0:
             raise FailedPreconditionError(f"waiting for receive-pack: {ProcessFailedError(returncode)}")

@@ -21,6 +21,7 @@ from praefect.node.services.packs import (
     HANG_UP,
     ProcessFailedError,
     cast_final_vote,
+    clearing_after_a_kill,
     open_sidechannel,
     pack_command,
     sidechannel_chunks,
@@ -142,7 +143,10 @@ class SshService:
             await sender.send(SSHReceivePackResponse(stderr=data))
 
         ends = Ends(stdin=rest_of(requests, lambda request: request.stdin), stdout=stdout, stderr=stderr)
-        async with self._context.git.start(repository, command, stdin=PIPE, stream_stderr=True) as process:
+        async with (
+            clearing_after_a_kill(self._context, repository),
+            self._context.git.start(repository, command, stdin=PIPE, stream_stderr=True) as process,
+        ):
             returncode = await relay(process, ends)
             if returncode != 0:
                 status = ExitStatus(value=_shell_code(returncode))
