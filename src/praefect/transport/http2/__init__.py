@@ -45,5 +45,9 @@ def engine(name: str = "httpunk") -> Engine:
         from praefect.transport.http2.engine_httpunk import HttpunkCodec
 
         return DriverEngine(HttpunkCodec)
+    if name == "h2":
+        from praefect.transport.http2.engine_h2 import H2Codec
+
+        return DriverEngine(H2Codec)
     msg = f'unknown HTTP/2 engine "{name}"'
     raise ValueError(msg)

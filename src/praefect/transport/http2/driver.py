@@ -513,7 +513,7 @@ class DriverConnection(asyncio.Protocol):
     # --- ends ---
 
     def _ended_sending(self, stream: EngineStream) -> None:
-        stream.end_sent = True
+        stream.end_queued = stream.end_sent = True
         if stream.ended:
             self._forget(stream)
         elif not self.is_client:
