@@ -71,9 +71,8 @@ def test_unix_address(raw: str, path: str) -> None:
         ("dns://192.0.2.53", 'invalid connection string: "dns://192.0.2.53"'),
         ("dns://nameserver/gitaly:1", 'invalid connection string: "dns://nameserver/gitaly:1"'),
         (
-            "tcp:////127.0.0.1:2305",
-            "failed to extract host for 'tcp' connection: "
-            'remote addresses should not have a path: "//127.0.0.1:2305"',
+            "tcp:////10.0.0.1:2305",
+            "failed to extract host for 'tcp' connection: remote addresses should not have a path: \"//10.0.0.1:2305\"",
         ),
         ("tls://h/p", "failed to extract host for 'tls' connection: remote addresses should not have a path: \"/p\""),
         ("tcp:/x", "failed to extract host for 'tcp' connection: remote addresses should not have a path: \"/x\""),
