@@ -69,9 +69,9 @@ async def run_git(
     return completed
 
 
-async def make_work_tree(path: Path, *, branch: str = "main") -> Path:
+async def make_work_tree(path: Path, *, object_format: str = "sha1") -> Path:
     """Make a repository with one commit."""
-    await run_git("init", "--quiet", f"--initial-branch={branch}", str(path))
+    await run_git("init", "--quiet", "--initial-branch=main", f"--object-format={object_format}", str(path))
     await commit(path, "a", "1\n")
     return path
 
@@ -178,7 +178,11 @@ class HookNode:
 
 @asynccontextmanager
 async def hook_node(
-    directory: Path, *, api: InternalApi | None = None, voters: VoterSource | None = None
+    directory: Path,
+    *,
+    api: InternalApi | None = None,
+    voters: VoterSource | None = None,
+    object_format: str = "sha1",
 ) -> AsyncIterator[HookNode]:
     """Start the hook side of a node below ``directory``.
 
@@ -195,7 +199,8 @@ async def hook_node(
         git = Git(binary="git", version=await detect_git("git", environment), environment=environment)
         storages = Storages([StorageRoot(name="default", path=storage)])
         path = storage / "project.git"
-        await run_git("init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(path))
+        formatted = f"--object-format={object_format}"
+        await run_git("init", "--quiet", "--bare", "--template=", "--initial-branch=main", formatted, str(path))
         message = Repository(
             storage_name="default",
             relative_path="project.git",

@@ -76,10 +76,10 @@ class OperationNode:
 
 
 @asynccontextmanager
-async def operation_node(directory: Path) -> AsyncIterator[OperationNode]:
+async def operation_node(directory: Path, *, object_format: str = "sha1") -> AsyncIterator[OperationNode]:
     """Open a node for user operations below ``directory``."""
     temporary = TemporaryDirectories()
-    async with hook_node(directory) as hooks, CatFilePool(hooks.git) as objects:
+    async with hook_node(directory, object_format=object_format) as hooks, CatFilePool(hooks.git) as objects:
         context = NodeContext(
             storages=hooks.storages,
             temporary=temporary,

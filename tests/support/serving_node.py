@@ -15,13 +15,16 @@ from praefect.domain.errors import PraefectError
 from praefect.node.context import NodeContext
 from praefect.node.git.catfile import CatFilePool
 from praefect.node.hooks.reference_update import ReferenceUpdater
+from praefect.node.remote import RemoteStorages
+from praefect.node.remote_dial import RemoteDial
+from praefect.node.services.commit.service import CommitService
 from praefect.node.services.hook import HookService
 from praefect.node.services.operation.service import OperationService
 from praefect.node.services.smarthttp import SmartHttpService
 from praefect.node.services.ssh import NegotiationTimeouts, SshService
 from praefect.node.storage.temporary import TemporaryDirectories
 from praefect.node.voting import Dialect, Phase, Voters
-from praefect.proto import hook_pb2, operations_pb2, smarthttp_pb2, ssh_pb2, transaction_pb2
+from praefect.proto import commit_pb2, hook_pb2, operations_pb2, smarthttp_pb2, ssh_pb2, transaction_pb2
 from praefect.proto.transaction_pb2 import (
     StopTransactionRequest,
     StopTransactionResponse,
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from praefect.node.housekeeping.guard import MaintenanceGuard
-    from praefect.node.remote import RemoteStorages
     from praefect.transport.grpc.channel import Channel, TypedCall
     from praefect.transport.grpc.metadata import Value
     from praefect.transport.grpc.server_call import ServerCall
@@ -100,6 +102,7 @@ class ServingNode:
     front_end: FrontEnd
     votes: VoteCounter
     plain: Channel
+    address: str
     server: Server
 
     @property
@@ -139,7 +142,11 @@ async def serving_node(
     votes, sidechannels = VoteCounter(), SidechannelRegistry()
     proxy, server = Server(), Server()
     proxy.add_service(transaction_pb2.DESCRIPTOR.services_by_name["RefTransaction"], votes)
-    async with hook_node(directory, voters=voters) as hooks, CatFilePool(hooks.git) as objects:
+    async with (
+        hook_node(directory, voters=voters) as hooks,
+        CatFilePool(hooks.git) as objects,
+        RemoteStorages(RemoteDial()) as remotes,
+    ):
         context = NodeContext(
             storages=hooks.storages,
             temporary=temporary,
@@ -147,7 +154,7 @@ async def serving_node(
             objects=objects,
             voters=voters,
             hooks=hooks.setups,
-            remotes=cast("RemoteStorages", None),
+            remotes=remotes,
             maintenance=cast("MaintenanceGuard", None),
             runtime_directory=directory / "run",
         )
@@ -157,6 +164,7 @@ async def serving_node(
             (smarthttp_pb2, "SmartHTTPService", SmartHttpService(context, hooks.setups)),
             (ssh_pb2, "SSHService", SshService(context, hooks.setups, timeouts)),
             (hook_pb2, "HookService", HookService(context, hooks.handlers)),
+            (commit_pb2, "CommitService", CommitService(context)),
             (operations_pb2, "OperationService", OperationService(context, updater)),
         ):
             server.add_service(module.DESCRIPTOR.services_by_name[name], service)
@@ -173,5 +181,12 @@ async def serving_node(
                 front_end = FrontEnd(
                     channel=multiplexed, sidechannels=sidechannels, repository=hooks.repository.message()
                 )
-                yield ServingNode(hooks=hooks, front_end=front_end, votes=votes, plain=plain, server=server)
+                yield ServingNode(
+                    hooks=hooks,
+                    front_end=front_end,
+                    votes=votes,
+                    plain=plain,
+                    address=address.dial_address,
+                    server=server,
+                )
     temporary.close()

@@ -279,3 +279,13 @@ async def test_deleting_a_packed_reference_is_voted_once(node: HookNode, work_tr
     assert [vote for phase, vote in node.voters.votes if phase is Phase.COMMITTED] == [change]
     environment = json.loads(str(node.door.last("/allowed").values["env"]))
     assert environment == {"GIT_ALTERNATE_OBJECT_DIRECTORIES_RELATIVE": None, "GIT_OBJECT_DIRECTORY_RELATIVE": ""}
+
+
+async def test_sha256_repository(tmp_path: Path) -> None:
+    async with hook_node(tmp_path, object_format="sha256") as node:
+        work_tree = await make_work_tree(tmp_path / "work", object_format="sha256")
+        pushed = await node.push(work_tree, "main", transaction=PRIMARY)
+        assert pushed.returncode == 0, pushed.stderr
+        head = (await run_git("rev-parse", "HEAD", cwd=work_tree)).stdout.strip()
+        change = sha1(f"{'0' * 64} {head} refs/heads/main\n")
+        assert (Phase.PREPARED, change) in node.voters.votes

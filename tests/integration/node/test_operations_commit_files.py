@@ -355,3 +355,12 @@ async def test_time_zone_of_the_user(node: OperationNode) -> None:
     request.header.user.timezone = "Mars/X"
     with pytest.raises(InvalidArgumentError, match=r"^unknown time zone Mars/X$"):
         await node.service.user_commit_files(stream_of([request]), a_call())
+
+
+async def test_sha256_repository(tmp_path: Path) -> None:
+    async with operation_node(tmp_path, object_format="sha256") as node:
+        await commit_files(node, action(Action.CREATE, "a/b", b"1"), action(Action.CREATE, "c", b"2"))
+        response = await commit_files(node, action(Action.UPDATE, "a/b", b"3"))
+        assert len(response.branch_update.commit_id) == 64
+        assert await node.git("show", "main:a/b") == "3"
+        await node.git("fsck", "--strict")
