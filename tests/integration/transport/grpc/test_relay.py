@@ -482,7 +482,7 @@ async def test_an_upstream_that_ends_without_a_status_is_an_error(engine_name: s
     async with raw_server(answer, engine_name) as port, relaying(port, engine_name) as (handler, endpoint):
         await calling(endpoint, client)
         text = "server closed the stream without sending trailers"
-        assert handler.outcomes.get_nowait().status == Status(StatusCode.INTERNAL, text)
+        assert (await handler.outcomes.get()).status == Status(StatusCode.INTERNAL, text)
 
 
 async def test_an_upstream_that_is_not_grpc_is_told_by_its_http_status(engine_name: str) -> None:
