@@ -11,11 +11,12 @@ from praefect.domain.errors import InvalidArgumentError
 _SPACE: Final = " \t\r\n"
 _LITERALS: Final = ("true", "false", "null")
 _END: Final = "unexpected end of JSON input"
+_IN_STRING: Final = "Invalid control character"
+_IN_ESCAPE: Final = "Invalid \\escape"
 _PLACES: Final = {
     "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
     "Expecting ':' delimiter": "after object key",
-    "Invalid control character at": "in string literal",
-    "Invalid \\escape": "in string escape code",
+    _IN_ESCAPE: "in string escape code",
     "Invalid \\uXXXX escape": "in \\u hexadecimal character escape",
     "Extra data": "after top-level value",
 }
@@ -46,7 +47,9 @@ def _refuse_constant(name: str) -> None:
 
 
 def _describe(error: json.JSONDecodeError, text: str) -> str:
-    at = error.pos
+    if error.msg.startswith(_IN_STRING):
+        return f"invalid character {_character(text[error.pos])} in string literal"
+    at = error.pos + 1 if error.msg.startswith(_IN_ESCAPE) else error.pos
     while at < len(text) and text[at] in _SPACE:
         at += 1
     if at >= len(text) or error.msg.startswith("Unterminated string"):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from praefect.config.collected_rules import collected_faults
-from praefect.config.faults import ConfigError, Fault, further_faults
+from praefect.config.faults import ConfigError, further_faults
 from praefect.config.praefect_sections import (
     PER_REPOSITORY,
     BackgroundVerificationConfig,
@@ -88,10 +88,9 @@ def load(path: str) -> PraefectConfig:
     collected = list(collected_faults(reading.config))
     faults = list(startup_faults(reading.config))
     if faults:
-        first = faults[0]
         known = {fault.path for fault in faults}
         more = faults[1:] + [fault for fault in collected if fault.path not in known]
-        raise ConfigError(f"validating config: {_startup_text(first)}{further_faults(more)}")
+        raise ConfigError(f"validating config: {faults[0].message}{further_faults(more)}")
     config = reading.with_token()
     warnings = (*_warnings(reading, config), *(str(fault) for fault in collected))
     return dataclasses.replace(config, failover=_with_strategy(config), warnings=warnings)
@@ -128,11 +127,6 @@ def _with_strategy(config: PraefectConfig) -> FailoverConfig:
     if config.keep_legacy_election_strategy:
         return config.failover
     return dataclasses.replace(config.failover, election_strategy=PER_REPOSITORY)
-
-
-def _startup_text(fault: Fault) -> str:
-    # faults of [auth] are the only ones whose text has the path before it
-    return str(fault) if fault.path[:1] in (("token",), ("token_file",)) else fault.message
 
 
 def _warnings(reading: Reading[PraefectConfig], config: PraefectConfig) -> Iterator[str]:

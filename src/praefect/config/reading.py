@@ -56,7 +56,7 @@ def read_file(path: str) -> bytes:
         ConfigError: it cannot be read; the message says what the system refused.
     """
     try:
-        stream = Path(path).open("rb")  # noqa: SIM115  # opening and reading fail with different words
+        stream = open(path, "rb")  # noqa: PTH123, SIM115  # an empty path must fail; opening and reading differ in words
     except OSError as exc:
         operation = "read" if isinstance(exc, IsADirectoryError) else "open"
         raise ConfigError(describe_os_error(exc, operation, path)) from exc
@@ -79,7 +79,11 @@ def read(data: bytes, default: C) -> Reading[C]:
     unknown = decoder.unknown
     if config.config_command:
         generated = JsonDecoder()
-        config = generated.merge(config, run_config_command(config.config_command))
+        output = run_config_command(config.config_command)
+        try:
+            config = generated.merge(config, output)
+        except ConfigError as exc:
+            raise ConfigError(f"unmarshalling generated config: {exc}") from exc
         unknown = [*unknown, *generated.unknown]
     return Reading(
         config=config,
