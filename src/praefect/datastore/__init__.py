@@ -1,1 +1,9 @@
-"""All of Praefect's SQL: one module per group of tables, queries in queries/*.sql, migrations in migrations/*.sql."""
+"""Everything in PostgreSQL: records, queue, leases, notifications. The only package that knows SQL or its driver.
+
+A *store* reads and changes one group of tables and speaks in domain types; ``open_datastore`` opens all of them.
+"""
+
+from praefect.datastore.datastore import Datastore, open_datastore
+from praefect.datastore.errors import DatastoreUnavailableError, QueryError
+
+__all__ = ["Datastore", "DatastoreUnavailableError", "QueryError", "open_datastore"]

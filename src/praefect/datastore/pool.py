@@ -17,6 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from praefect.config.praefect_sections import ConnectionConfig
+from praefect.datastore.connection import PromptConnection
 from praefect.datastore.errors import DatastoreUnavailableError, translated
 
 POOL_SIZE: Final = 24
@@ -27,7 +28,9 @@ _WAIT_SECONDS: Final = 5.0
 _WAIT_WHILE_AWAY_SECONDS: Final = 0.25
 _RECONNECT_SECONDS: Final = 1.0
 
-_NETWORK: Final[Mapping[str, int]] = {
+_ALWAYS: Final[Mapping[str, int | str]] = {
+    "fallback_application_name": "praefect",
+    "gssencmode": "disable",
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -49,8 +52,10 @@ def connection_parameters(config: ConnectionConfig) -> dict[str, str | int]:
         "sslcert": config.sslcert,
         "sslkey": config.sslkey,
         "sslrootcert": config.sslrootcert,
+        # Of several hosts the one that takes writes is meant, also after they have changed roles.
+        "target_session_attrs": "read-write" if "," in config.host else "",
     }
-    return {**_NETWORK, **{name: value for name, value in values.items() if value}}
+    return {**_ALWAYS, **{name: value for name, value in values.items() if value}}
 
 
 async def connect(config: ConnectionConfig) -> psycopg.AsyncConnection[DictRow]:
@@ -60,7 +65,7 @@ async def connect(config: ConnectionConfig) -> psycopg.AsyncConnection[DictRow]:
         DatastoreUnavailableError: PostgreSQL cannot be reached or refuses the log-in.
     """
     with translated():
-        return await psycopg.AsyncConnection.connect(
+        return await PromptConnection.connect(
             autocommit=True, prepare_threshold=None, row_factory=dict_row, **_arguments(config)
         )
 
@@ -113,6 +118,7 @@ async def open_database(config: ConnectionConfig) -> AsyncIterator[Database]:
     # The pool reports each failed attempt; whoever needed the connection gets an error and reports that.
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     pool = AsyncConnectionPool[psycopg.AsyncConnection[DictRow]](
+        connection_class=PromptConnection,
         kwargs={
             "autocommit": True,
             "prepare_threshold": None,

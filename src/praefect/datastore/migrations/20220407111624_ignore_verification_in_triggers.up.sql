@@ -9,7 +9,7 @@ BEGIN
         INTO changes
         FROM (
             SELECT virtual_storage, jsonb_agg(DISTINCT relative_path) AS paths
-            FROM new
+            FROM new AS after
             GROUP BY virtual_storage
         ) AS per_virtual_storage;
     WHEN 'UPDATE' THEN
@@ -17,9 +17,9 @@ BEGIN
         INTO changes
         FROM (
             SELECT virtual_storage, jsonb_agg(DISTINCT relative_path) AS paths
-            FROM new
-            FULL JOIN old USING (virtual_storage, relative_path)
-            WHERE coalesce(new.generation, -1) <> coalesce(old.generation, -1)
+            FROM new AS after
+            FULL JOIN old AS before USING (virtual_storage, relative_path)
+            WHERE coalesce(after.generation, -1) <> coalesce(before.generation, -1)
             GROUP BY virtual_storage
         ) AS per_virtual_storage;
     WHEN 'DELETE' THEN

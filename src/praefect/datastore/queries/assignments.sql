@@ -1,0 +1,48 @@
+-- name: get
+-- Lists the configured storages that a repository is assigned to.
+-- One snapshot, no locks.
+SELECT storage
+FROM repository_assignments
+WHERE repository_id = %(repository_id)s AND storage = ANY (%(storages)s::text[]);
+
+-- name: set_replication_factor
+-- Assigns or releases configured storages until there are as many as wanted; lists the result. The primary comes first
+-- and never goes, others are random. No row if there is no repository.
+-- The repository's row is locked. Assignments are read from the snapshot: of two at once, the later may fail on the key
+-- of assignments or work from what was, and a repetition sets it right.
+WITH repository AS (
+    SELECT repository_id, virtual_storage, relative_path, "primary"
+    FROM repositories
+    WHERE virtual_storage = %(virtual_storage)s AND relative_path = %(relative_path)s
+    FOR UPDATE
+), existing AS (
+    SELECT assignments.storage
+    FROM repository
+    JOIN repository_assignments AS assignments USING (repository_id)
+    WHERE assignments.storage = ANY (%(storages)s::text[])
+), created AS (
+    INSERT INTO repository_assignments (repository_id, virtual_storage, relative_path, storage)
+    SELECT repository_id, virtual_storage, relative_path, storage
+    FROM repository
+    CROSS JOIN unnest(%(storages)s::text[]) AS configured (storage)
+    WHERE storage NOT IN (SELECT storage FROM existing)
+    ORDER BY coalesce(storage = "primary", false) DESC, random()
+    LIMIT greatest(%(factor)s::bigint - (SELECT count(*) FROM existing), 0)
+    RETURNING storage
+), removed AS (
+    DELETE FROM repository_assignments AS assignments
+    USING (
+        SELECT repository_id, storage
+        FROM repository
+        CROSS JOIN existing
+        WHERE storage <> "primary"
+        ORDER BY random()
+        LIMIT greatest((SELECT count(*) FROM existing) - %(factor)s::bigint, 0)
+    ) AS surplus
+    WHERE assignments.repository_id = surplus.repository_id AND assignments.storage = surplus.storage
+    RETURNING assignments.storage
+)
+SELECT storage FROM existing WHERE storage NOT IN (SELECT storage FROM removed)
+UNION
+SELECT storage FROM created
+ORDER BY storage;
