@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -46,5 +47,8 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
 
 def describe(error: OSError) -> str:
     """Return a system error as Go prints it: the system's text in lower case."""
-    text = error.strerror or str(error) or type(error).__name__
+    # asyncio puts a text of its own into errors of connecting.
+    own = isinstance(error, socket.gaierror) or not error.errno
+    text = (error.strerror or str(error)) if own else os.strerror(error.errno or 0)
+    text = text or type(error).__name__
     return text[:1].lower() + text[1:]
