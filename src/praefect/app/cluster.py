@@ -186,16 +186,17 @@ async def run_cluster(options: ClusterOptions) -> AsyncIterator[Cluster]:
             stack.push_async_callback(cluster.stop)
             options.progress("migrations")
             await cluster.migrate()
-            options.progress("nodes, praefect, gateway")
-            # The gateway first: a node asks it at its start whether the secret fits, and praefect waits for nobody.
+            options.progress("nodes and gateway")
             try:
                 async with asyncio.TaskGroup() as starts:
                     starts.create_task(cluster.start_gateway(), name="start gateway")
-                    starts.create_task(cluster.start_praefect(), name="start praefect")
                     for name in layout.node_names:
                         starts.create_task(cluster.start_node(name), name=f"start {name}")
             except ExceptionGroup as exc:
                 raise exc.exceptions[0] from None
+            # Last, so that its first health round finds every node.
+            options.progress("praefect")
+            await cluster.start_praefect()
             yield cluster
 
 

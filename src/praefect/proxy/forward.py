@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
-from praefect.domain.errors import AbortedError
+from praefect.domain.errors import AbortedError, UnavailableError
 from praefect.domain.outcome import NodeStatus, RoundOutcome, WriteOutcome
 from praefect.domain.quorum import form_electorate
 from praefect.domain.repository import Storage, VirtualStorage
@@ -60,6 +60,18 @@ class OutcomeUnknownError(AbortedError):
         super().__init__(f"outcome unknown: {message}")
 
 
+class NodeUnreachableError(UnavailableError):
+    """A stream to a node could not be opened: nothing was sent.
+
+    Attributes:
+        status: what the client gets if nobody else can serve it.
+    """
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
 class NodeChannels(Protocol):
     """Connections to nodes."""
 
@@ -94,36 +106,44 @@ class Forwarder:
     async def forward_accessor(
         self, call: ServerCall, request: RepositoryCall, route: AccessorRoute, metadata: Metadata
     ) -> None:
-        """Carry a read to one node, and to another one if the first broke off before it answered."""
-        if SIDECHANNEL_KEY in call.metadata:
-            await self._forward_with_sidechannel(call, request, route, metadata)
-            return
-        for storage in (route.storage, *route.alternatives[:1]):
+        """Carry a read to one node; to another one if the first cannot be reached or broke off before it answered."""
+        storages = [route.storage, *route.alternatives]
+        while True:
+            storage = storages.pop(0)
             first = rewrite_repository(request.method, request.message, storage, route.replica_path, None)
-            outcome = await self._relay(call, request.virtual_storage, storage, metadata, first)
-            if not _may_be_sent_again(call, outcome):
+            try:
+                outcome = await self._relay_read(call, request.virtual_storage, storage, metadata, first)
+            except NodeUnreachableError as exc:
+                if not storages:
+                    raise exc.status.error() from exc
+                continue
+            if not (storages and _may_be_sent_again(call, outcome)):
                 break
+            del storages[1:]
             _log.warning("read is sent once more", failed_storage=storage, error=outcome.status.message)
         call.finish(outcome.status, outcome.trailers)
+
+    async def _relay_read(
+        self, call: ServerCall, virtual_storage: VirtualStorage, storage: Storage, metadata: Metadata, first: bytes
+    ) -> RelayOutcome:
+        if SIDECHANNEL_KEY not in call.metadata:
+            return await self._relay(call, virtual_storage, storage, metadata, first)
+        async with self._sidechannels.bridge(call) as bridge:
+            bridged = metadata.copy()
+            bridged.append(*bridge.metadata)
+            outcome = await self._relay(call, virtual_storage, storage, bridged, first, hold=bridge.finish)
+            if outcome.status.ok:
+                await bridge.finish()
+        return outcome
 
     async def forward_storage_accessor(self, call: ServerCall, request: StorageCall, route: StorageRoute) -> None:
         """Carry a storage-scoped read to a node; none of the client's metadata goes with it."""
         first = rewrite_storage(request.method, request.message, route.storage)
         metadata = Metadata([("x-gitlab-correlation-id", call.correlation_id)])
-        outcome = await self._relay(call, request.virtual_storage, route.storage, metadata, first)
-        call.finish(outcome.status, outcome.trailers)
-
-    async def _forward_with_sidechannel(
-        self, call: ServerCall, request: RepositoryCall, route: AccessorRoute, metadata: Metadata
-    ) -> None:
-        first = rewrite_repository(request.method, request.message, route.storage, route.replica_path, None)
-        async with self._sidechannels.bridge(call) as bridge:
-            metadata.append(*bridge.metadata)
-            outcome = await self._relay(
-                call, request.virtual_storage, route.storage, metadata, first, hold=bridge.finish
-            )
-            if outcome.status.ok:
-                await bridge.finish()
+        try:
+            outcome = await self._relay(call, request.virtual_storage, route.storage, metadata, first)
+        except NodeUnreachableError as exc:
+            raise exc.status.error() from exc
         call.finish(outcome.status, outcome.trailers)
 
     async def _relay(
@@ -145,7 +165,7 @@ class Forwarder:
         except StatusError as exc:
             # The stream could not be opened: nothing was sent.
             self._nodes.report_unreachable(virtual_storage, storage)
-            return RelayOutcome(status=exc.status, trailers=Metadata(), error=upstream.error, response_started=False)
+            raise NodeUnreachableError(exc.status) from exc
         self._note(virtual_storage, storage, outcome)
         return outcome
 
@@ -183,7 +203,10 @@ class Forwarder:
         self, call: ServerCall, request: RepositoryCall, route: MutatorRoute, metadata: Metadata
     ) -> MutatorOutcome:
         first = self._first(request, route, route.primary)
-        outcome = await self._relay(call, request.virtual_storage, route.primary, metadata, first)
+        try:
+            outcome = await self._relay(call, request.virtual_storage, route.primary, metadata, first)
+        except NodeUnreachableError as exc:
+            raise exc.status.error() from exc
         write = WriteOutcome(
             primary=route.primary, statuses={route.primary: _node_status(outcome)}, rounds=[], stopped=False
         )
