@@ -65,10 +65,10 @@ def _program_text(socket_path: Path, secret: str) -> str:
     text = resources.files("praefect.node.hooks").joinpath("helper.py").read_text(encoding="utf-8")
     text = text.replace('SOCKET_PATH = ""', f"SOCKET_PATH = {str(socket_path)!r}", 1)
     text = text.replace('SECRET = b""', f"SECRET = {secret.encode('ascii')!r}", 1)
-    return _shebang(os.path.realpath(sys.executable)) + text
+    return shebang(os.path.realpath(sys.executable)) + text
 
 
-def _shebang(interpreter: str) -> str:
+def shebang(interpreter: str) -> str:
     """Return the first lines: isolated, without site; through sh if the kernel cannot take the interpreter's path."""
     line = f"#!{interpreter} -IS\n"
     if len(line) <= _MAX_SHEBANG_BYTES and not re.search(r"\s", interpreter):
