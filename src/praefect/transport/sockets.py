@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 from praefect.transport.addresses import join_host_port
@@ -47,8 +48,11 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
 
 def describe(error: OSError) -> str:
     """Return a system error as Go prints it: the system's text in lower case."""
-    # asyncio puts a text of its own into errors of connecting.
-    own = isinstance(error, socket.gaierror) or not error.errno
-    text = (error.strerror or str(error)) if own else os.strerror(error.errno or 0)
+    if isinstance(error, ssl.SSLError):
+        text = (error.reason or str(error)).replace("_", " ").lower()
+    elif isinstance(error, socket.gaierror) or not error.errno:
+        text = error.strerror or str(error)
+    else:
+        text = os.strerror(error.errno)  # asyncio puts a text of its own into errors of connecting
     text = text or type(error).__name__
     return text[:1].lower() + text[1:]
