@@ -48,13 +48,13 @@ class AssignmentStore:
             RepositoryNotFoundError: The repository is not recorded.
             VirtualStorageNotFoundError: The virtual storage is not configured.
         """
-        rows = await self._database.fetch_all(
-            _QUERIES["set_replication_factor"],
-            virtual_storage=virtual_storage,
-            relative_path=relative_path,
-            storages=self._configured(virtual_storage),
-            factor=factor,
-        )
+        configured = self._configured(virtual_storage)
+        path = {"virtual_storage": virtual_storage, "relative_path": relative_path}
+        async with self._database.transaction() as transaction:
+            await transaction.execute(_QUERIES["lock"], **path)
+            rows = await transaction.fetch_all(
+                _QUERIES["set_replication_factor"], **path, storages=configured, factor=factor
+            )
         if not rows:
             raise RepositoryNotFoundError
         return [Storage(row["storage"]) for row in rows]

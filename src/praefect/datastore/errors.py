@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg
-from psycopg_pool import PoolClosed, PoolTimeout
 
 from praefect.domain.errors import InternalError, UnavailableError
 
@@ -16,6 +15,9 @@ _AWAY_CLASSES: Final = ("08", "53", "57P", "28", "3D")
 
 _READ_ONLY: Final = "25006"
 """The connection still leads to a server that has become a standby."""
+
+_CONFLICTS: Final = ("40001", "40P01")
+"""Serialization failure, deadlock."""
 
 
 class DatastoreUnavailableError(UnavailableError):
@@ -36,6 +38,10 @@ class QueryError(InternalError):
         self.constraint = constraint
 
 
+class ConflictError(QueryError):
+    """PostgreSQL undid a statement to end a deadlock; it may succeed when repeated."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Translate the driver's errors."""
@@ -47,15 +53,14 @@ def translated() -> Iterator[None]:
 
 def translate(exc: psycopg.Error) -> DatastoreUnavailableError | QueryError:
     """Return the project's error for one of the driver's."""
-    if isinstance(exc, PoolTimeout | PoolClosed):
-        return DatastoreUnavailableError("no connection to PostgreSQL")
     state = exc.sqlstate or ""
     text = describe(exc)
     if state.startswith(_AWAY_CLASSES) or state == _READ_ONLY:
         return DatastoreUnavailableError(text)
     if not state and isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
         return DatastoreUnavailableError(text)
-    return QueryError(text, sqlstate=state, constraint=exc.diag.constraint_name)
+    kind = ConflictError if state in _CONFLICTS else QueryError
+    return kind(text, sqlstate=state, constraint=exc.diag.constraint_name)
 
 
 def describe(exc: psycopg.Error) -> str:

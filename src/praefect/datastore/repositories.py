@@ -286,7 +286,9 @@ class RepositoryStore:
 
     async def delete_invalid_repository(self, repository_id: RepositoryId, storage: Storage) -> None:
         """Delete the record of a replica that is no repository, and the repository's with the last one."""
-        await self._database.execute(_QUERIES["delete_invalid"], repository_id=repository_id, storage=storage)
+        async with self._database.transaction() as transaction:
+            await transaction.execute(_QUERIES["lock"], repository_id=repository_id)
+            await transaction.execute(_QUERIES["delete_invalid"], repository_id=repository_id, storage=storage)
 
     async def _get_one(
         self,

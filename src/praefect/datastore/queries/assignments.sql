@@ -5,16 +5,21 @@ SELECT storage
 FROM repository_assignments
 WHERE repository_id = %(repository_id)s AND storage = ANY (%(storages)s::text[]);
 
+-- name: lock
+-- Locks a repository's row, so that the next statement of the transaction sees all that others assigned before.
+SELECT repository_id
+FROM repositories
+WHERE virtual_storage = %(virtual_storage)s AND relative_path = %(relative_path)s
+FOR UPDATE;
+
 -- name: set_replication_factor
 -- Assigns or releases configured storages until there are as many as wanted; lists the result. The primary comes first
 -- and never goes, others are random. No row if there is no repository.
--- The repository's row is locked. Assignments are read from the snapshot: of two at once, the later may fail on the key
--- of assignments or work from what was, and a repetition sets it right.
+-- Runs in a transaction that has locked the repository's row: of two at once the later counts what the earlier left.
 WITH repository AS (
     SELECT repository_id, virtual_storage, relative_path, "primary"
     FROM repositories
     WHERE virtual_storage = %(virtual_storage)s AND relative_path = %(relative_path)s
-    FOR UPDATE
 ), existing AS (
     SELECT assignments.storage
     FROM repository

@@ -144,11 +144,19 @@ WHERE held.job_id = events.job_id AND held.lock_id = events.lock_id;
 
 -- name: release_stale
 -- Puts back the jobs of workers that fell silent, removes those without attempts left, and counts the locks it freed.
--- A hold that is refreshed at the same time is looked at again when its row is locked, and kept.
-WITH stale AS (
-    DELETE FROM replication_queue_job_lock
-    WHERE triggered_at < now() AT TIME ZONE 'UTC' - %(age)s::interval
-    RETURNING job_id, lock_id
+-- Events are locked before holds, as finish and fail do; what those are about to acknowledge is skipped. A hold that is
+-- refreshed at the same time is looked at again when its row is locked, and kept.
+WITH silent AS (
+    SELECT held.job_id, held.lock_id
+    FROM replication_queue AS queue
+    JOIN replication_queue_job_lock AS held ON held.job_id = queue.id
+    WHERE held.triggered_at < now() AT TIME ZONE 'UTC' - %(age)s::interval
+    FOR UPDATE OF queue, held SKIP LOCKED
+), stale AS (
+    DELETE FROM replication_queue_job_lock AS held
+    USING silent
+    WHERE held.job_id = silent.job_id AND held.lock_id = silent.lock_id
+    RETURNING held.job_id, held.lock_id
 ), failed AS (
     UPDATE replication_queue
     SET state = 'failed', updated_at = now() AT TIME ZONE 'UTC'

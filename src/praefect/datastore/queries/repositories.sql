@@ -171,21 +171,20 @@ RETURNING repository_id;
 -- Locks that row.
 DELETE FROM storage_repositories WHERE repository_id = %(repository_id)s AND storage = %(storage)s;
 
+-- name: lock
+-- Locks a repository's row, so that the next statement of the transaction sees all that others did to it before.
+SELECT repository_id FROM repositories WHERE repository_id = %(repository_id)s FOR UPDATE;
+
 -- name: delete_invalid
 -- Deletes the record of a replica that is no repository, and the repository's with the last one.
--- The repository's row is locked first. The replicas are counted in the statement's snapshot all the same: two at once
--- that delete the last two may leave a repository without replicas, which is reported as unavailable.
-WITH repository AS (
-    SELECT repository_id
-    FROM repositories
-    WHERE repository_id = %(repository_id)s
-    FOR UPDATE
-), deleted_replica AS (
+-- Runs in a transaction that has locked the repository's row: whoever records or removes a replica in this way waits for
+-- that row, so that the replicas counted here are those there are.
+WITH deleted_replica AS (
     DELETE FROM storage_repositories
-    WHERE repository_id IN (SELECT repository_id FROM repository) AND storage = %(storage)s
+    WHERE repository_id = %(repository_id)s AND storage = %(storage)s
 )
 DELETE FROM repositories
-WHERE repository_id IN (SELECT repository_id FROM repository)
+WHERE repository_id = %(repository_id)s
 AND NOT EXISTS (
     SELECT FROM storage_repositories
     WHERE repository_id = %(repository_id)s AND storage <> %(storage)s
