@@ -1,0 +1,100 @@
+"""What tells an operator whether the database is fit to be used."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from praefect.config.praefect_sections import ConnectionConfig
+from praefect.datastore.errors import DatastoreUnavailableError, QueryError, translate
+from praefect.datastore.migrations import Migrator
+from praefect.datastore.pool import Database, connect
+from praefect.datastore.queries import load_queries
+from praefect.domain.errors import FailedPreconditionError
+
+_QUERIES = load_queries("checks")
+
+OLDEST_SERVER: Final = 110000
+
+
+class ServerTooOldError(FailedPreconditionError):
+    """The server's version is not supported.
+
+    Attributes:
+        version: The server's version, as PostgreSQL numbers it.
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"postgres server version too old: {version}")
+        self.version = version
+
+
+class ReadWriteCheckError(FailedPreconditionError):
+    """The database could not be read or written."""
+
+
+class CheckStore:
+    """Checks of the database."""
+
+    def __init__(self, database: Database, config: ConnectionConfig) -> None:
+        self._database = database
+        self._config = config
+
+    async def ping(self) -> None:
+        """Connect anew, which tells best why that does not work.
+
+        Raises:
+            DatastoreUnavailableError: It did not work.
+        """
+        try:
+            async with await connect(self._config):
+                pass
+        except DatastoreUnavailableError as exc:
+            raise DatastoreUnavailableError(f"send ping: {exc}") from exc
+
+    async def check_server_version(self) -> int:
+        """Return the server's version.
+
+        Raises:
+            ServerTooOldError: It is not supported.
+        """
+        row = await self._database.fetch_one(_QUERIES["server_version"])
+        version = 0 if row is None else int(row["version"])
+        if version < OLDEST_SERVER:
+            raise ServerTooOldError(version)
+        return version
+
+    async def count_missing_migrations(self) -> int:
+        """Return how many migrations the database lacks.
+
+        Raises:
+            UnknownMigrationError: It has one that this version does not know.
+        """
+        async with self._database.connection() as connection:
+            return len(await Migrator(connection).plan_up(tolerates_unknown=False))
+
+    async def check_read_write(self) -> None:
+        """Read and write a row in a transaction that is rolled back.
+
+        Raises:
+            ReadWriteCheckError: The message says which of the two failed, and why.
+            DatastoreUnavailableError: PostgreSQL is away.
+        """
+        try:
+            async with self._database.connection() as connection, connection.transaction(force_rollback=True):
+                await _step(connection, "read", "error reading from table: ")
+                if await _step(connection, "write", "error writing to table: ") != 1:
+                    raise ReadWriteCheckError("failed to insert row")
+        except QueryError as exc:
+            raise ReadWriteCheckError(f"error starting transaction: {exc}") from exc
+
+
+async def _step(connection: psycopg.AsyncConnection[dict[str, object]], query: str, prefix: str) -> int:
+    try:
+        return (await connection.execute(_QUERIES[query])).rowcount
+    except psycopg.Error as exc:
+        error = translate(exc)
+        if isinstance(error, DatastoreUnavailableError):
+            raise error from exc
+        raise ReadWriteCheckError(f"{prefix}{error}") from exc
