@@ -86,11 +86,21 @@ class Listener:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._undecided: set[asyncio.Transport] = set()
+        self._keeps_file = False
 
     @property
     def address(self) -> ListenAddress:
         """Where it listens, with the port that the system chose."""
         return self._address
+
+    @property
+    def keeps_file(self) -> bool:
+        """Whether the file of a unix socket stays when listening ends."""
+        return self._keeps_file
+
+    def keep_file(self) -> None:
+        """Leave the file of a unix socket where it is: another process listens on the socket now."""
+        self._keeps_file = True
 
     def protocol(self) -> asyncio.Protocol:
         """Make the protocol of an accepted connection."""
@@ -223,7 +233,8 @@ async def listen(
     finally:
         accepting.close()
         listener.drop_undecided()
-        _remove(bound, file)
+        if not listener.keeps_file:
+            _remove(bound, file)
 
 
 def open_socket(address: ListenAddress, *, reuse_port: bool = False) -> socket.socket:

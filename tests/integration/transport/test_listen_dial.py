@@ -240,6 +240,12 @@ class TestSockets:
             path.write_text("other")
         assert path.read_text() == "other"
 
+    async def test_socket_file_of_a_socket_that_was_handed_over_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "p.socket"
+        async with serving(f"unix://{path}") as place:
+            place.listener.keep_file()
+        assert path.exists()
+
     async def test_file_that_is_no_socket_is_not_removed(self, tmp_path: Path) -> None:
         path = tmp_path / "p.socket"
         path.write_text("precious")
