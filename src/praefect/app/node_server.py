@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from praefect.node.limits import ConcurrencyLimiter, Limit
 from praefect.node.services.blob import BlobService
 from praefect.node.services.commit.service import CommitService
+from praefect.node.services.cost import report_cost
 from praefect.node.services.guarding import Guard, GuardedService
 from praefect.node.services.hook import HookService
 from praefect.node.services.internal import InternalService
@@ -87,6 +88,7 @@ async def build_server(config: NodeConfig, services: NodeServices, *, internal: 
     observers.append(access_log.from_environment("gitaly", kind_of))
     if not internal:
         observers.append(hide_aborted_text)
+    observers.append(report_cost)
     server = Server(
         authenticate=Authenticator(secret=config.auth.token.encode(), transitioning=config.auth.transitioning),
         observers=observers,

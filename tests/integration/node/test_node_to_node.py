@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -277,6 +278,24 @@ async def test_aborted_text_is_hidden_outside_and_details_stay(nodes: tuple[Runn
     assert error.value.code is StatusCode.ABORTED
     assert error.value.message == "The operation could not be completed. Please try again."
     assert error.value.details
+
+
+async def test_every_answer_tells_its_cost(nodes: tuple[RunningNode, RunningNode]) -> None:
+    one, _ = nodes
+    cases = [
+        ("/gitaly.ServerService/ServerInfo", server_pb2.ServerInfoRequest(), "0"),
+        ("/gitaly.ServerService/DiskStatistics", server_pb2.DiskStatisticsRequest(), "1"),
+        (f"{SERVICE}CreateRepository", pb.CreateRepositoryRequest(repository=repository(one)), "6"),
+        (f"{SERVICE}RepositoryExists", pb.RepositoryExistsRequest(repository=repository(one)), "2"),
+        (f"{SERVICE}RepositoryExists", pb.RepositoryExistsRequest(), "1"),
+    ]
+    for method, request, cost in cases:
+        async with one.channel.call(method) as call:
+            await call.send(request.SerializeToString(), last=True)
+            with contextlib.suppress(StatusError):
+                while await call.receive() is not None:
+                    pass
+            assert call.trailing_metadata.first("x-gitaly-cost") == cost, method
 
 
 async def test_unknown_methods(nodes: tuple[RunningNode, RunningNode]) -> None:
