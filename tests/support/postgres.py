@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
 
 from praefect.config.praefect_sections import DatabaseConfig
 from praefect.datastore import Datastore, open_datastore
@@ -93,8 +94,9 @@ class Rows:
 
     async def run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         """Run a statement, ``%s`` standing for parameters, and return its rows as tuples."""
-        cursor = await self.connection.execute(statement.encode(), parameters or None)
-        return [] if cursor.description is None else [tuple(row.values()) for row in await cursor.fetchall()]
+        cursor = self.connection.cursor(row_factory=tuple_row)
+        await cursor.execute(statement.encode(), parameters or None)
+        return [] if cursor.description is None else await cursor.fetchall()
 
 
 async def create_database(admin: DatabaseConfig, name: str, *, template: str = "template0") -> None:
