@@ -182,7 +182,10 @@ class H2Codec:
 
     def send_trailers(self, stream: EngineStream, headers: HeaderList) -> None:
         """See ``codec.Codec``."""
-        self._library.send_headers(stream.id, encode(headers), end_stream=True)
+        if headers:
+            self._library.send_headers(stream.id, encode(headers), end_stream=True)
+        else:
+            self._library.end_stream(stream.id)  # it cannot make an empty block
         self._ended(stream)
 
     def reset(self, stream: EngineStream, code: int) -> None:

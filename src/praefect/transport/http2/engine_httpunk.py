@@ -191,6 +191,8 @@ class HttpunkCodec:
                                 got_data(stream, b"", end=verdict.eof)
                         if flags := verdict.flags:
                             self._act(flags)
+                    elif type(frame) is H2FrameHeaders:
+                        self._headers(frame)
                     else:
                         self._dispatch(frame)
                 except H2StreamError as exc:
@@ -200,9 +202,7 @@ class HttpunkCodec:
 
     def _dispatch(self, frame: Any) -> None:
         state, driver, kind = self._state, self._driver, type(frame)
-        if kind is H2FrameHeaders:
-            self._headers(frame)
-        elif kind is H2FrameWindowUpdate:
+        if kind is H2FrameWindowUpdate:
             for stream in state.recv_window_update(frame):
                 driver.got_window(stream)  # type: ignore[arg-type]  # handles are our streams
         elif kind is H2FramePing:
@@ -238,19 +238,16 @@ class HttpunkCodec:
             stream.id = verdict.stream_id
             self._state.accepted(stream.id)
             head = RequestHead(
-                method=frame.method or "",
-                scheme=frame.scheme or "",
-                authority=frame.authority or "",
-                path=frame.path or "",
-                headers=frame.headers.items(),
+                frame.method or "", frame.scheme or "", frame.authority or "", frame.path or "", frame.headers.items()
             )
             driver.got_request(stream, head, end=verdict.eof)
         elif kind == H2_HEADERS_HEAD:
-            answer = ResponseHead(status=frame.status or 0, headers=frame.headers.items(), end_stream=verdict.eof)
+            answer = ResponseHead(frame.status or 0, frame.headers.items(), verdict.eof)
             driver.got_response(stream, answer)
         elif kind == H2_HEADERS_TRAILERS:
             driver.got_trailers(stream, frame.headers.items())
-        self._act(verdict.flags)
+        if flags := verdict.flags:
+            self._act(flags)
 
     def _settings(self, frame: H2FrameSettings) -> None:
         _, woken, flags = self._state.recv_settings(frame)

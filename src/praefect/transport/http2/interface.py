@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from praefect.domain.errors import UnavailableError
 
@@ -72,8 +72,7 @@ def renewed(error: StreamClosedError) -> StreamClosedError:
     return type(error)(str(error), code=error.code, remote=error.remote, unprocessed=error.unprocessed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """The head of a request: pseudo-header fields apart from the rest."""
 
     method: str
@@ -83,8 +82,7 @@ class RequestHead:
     headers: HeaderList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """The head of a response; ``end_stream`` is true for an answer without a body (gRPC: trailers-only)."""
 
     status: int
@@ -96,12 +94,12 @@ class ResponseHead:
 class Limits:
     """What one connection may cost. Sizes in bytes, times in seconds."""
 
-    initial_window_size: int = 1 << 20
-    connection_window: int = 4 << 20
+    initial_window_size: int = 1 << 19
+    connection_window: int = 1 << 28  # room for hundreds of slow streams, so that they cannot stop the others
     max_frame_size: int = 16384
     max_header_list_size: int = 1 << 20
     max_concurrent_streams: int | None = None  # advertised by a server; None: not advertised
-    max_send_buffer: int = 1 << 20
+    max_send_buffer: int = 1 << 20  # of one stream, between two writes
     keepalive_idle_seconds: float | None = 20.0  # PING after so long without inbound bytes; None: never
     keepalive_timeout_seconds: float = 20.0  # the connection is dead so long after an unanswered PING
     min_ping_interval_seconds: float | None = None  # server: more than two earlier PINGs → ENHANCE_YOUR_CALM; None: off
@@ -112,7 +110,7 @@ class SpliceEnd(enum.Enum):
     """How one direction of a splice ended."""
 
     END_STREAM = "end_stream"  # the source half-closed without trailers; passed on
-    TRAILERS = "trailers"  # the source sent trailers; kept for the caller, NOT passed on
+    TRAILERS = "trailers"  # the source sent trailers, or a head alone; kept for the caller, NOT passed on
     SOURCE_FAILED = "source_failed"  # the source was reset or its connection broke; the sink is untouched
     SINK_FAILED = "sink_failed"  # the sink was reset or broke; the rest of the source is discarded and credited
 
@@ -147,6 +145,10 @@ class Stream(Protocol):
         """The request's head, on both sides."""
 
     @property
+    def head(self) -> ResponseHead | None:
+        """Client side: the head of the response, once it has arrived."""
+
+    @property
     def trailers(self) -> HeaderList | None:
         """The peer's trailers, once ``receive`` has returned ``b""`` (or a splice ended with TRAILERS)."""
 
@@ -176,19 +178,31 @@ class Stream(Protocol):
         """Return what ``receive`` would return at once, ``None`` if it would wait; raise as ``receive``."""
 
     def send_head(self, status: int, headers: HeaderList, *, end_stream: bool = False) -> None:
-        """Server side: queue the response's head; with ``end_stream`` it is the whole response."""
+        """Server side: queue the response's head; with ``end_stream`` it is the whole response.
+
+        Raises:
+            ValueError: a field may not be sent; nothing was.
+        """
 
     async def send(self, data: bytes, *, end_stream: bool = False) -> None:
         """Send ``data`` whole; return when both windows and the transport took it (back-pressure).
 
-        ``send(b"", end_stream=True)`` half-closes.
+        ``send(b"", end_stream=True)`` half-closes; ``send(b"")`` sends nothing and waits for what was sent before. A
+        cancelled ``send`` still sends all it was given, only unobserved; ``reset`` drops it.
 
         Raises:
             StreamClosedError: the peer reset the stream or the connection broke.
         """
 
     def send_trailers(self, headers: HeaderList) -> None:
-        """Queue trailers and half-close; data sent before, also data still waiting for windows, goes first."""
+        """Queue trailers and half-close; data sent before, also data still waiting for windows, goes first.
+
+        Once a server's response has left, the rest of the request is refused (RST_STREAM with NO_ERROR) and dropped.
+        Nothing happens if the stream was cut off or half-closed before.
+
+        Raises:
+            ValueError: a field may not be sent; nothing was.
+        """
 
     def reset(self, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """Cut the stream off, unless it is over; local waiters see ``StreamClosedError`` with ``remote=False``."""
@@ -206,9 +220,12 @@ class Stream(Protocol):
         """Pass all further received bytes on to ``sink``, both engine streams of this package, inside the driver.
 
         Buffered bytes go first. An END_STREAM without trailers is passed on; trailers are not: they are in the result
-        and the caller decides. ``first`` is called once right before the first byte is passed on (a proxy sends the
-        response's head there). ``done`` is called exactly once, from the driver. While spliced, ``receive`` must not
-        be used on this stream, nor ``send`` on the sink.
+        and the caller decides. A response that was a head alone counts as trailers, its fields. ``first`` is called
+        once right before anything is passed on (a proxy sends the response's head there).
+
+        ``done`` is called exactly once, from the driver, possibly before this method returns: when the source has
+        ended or was cut off, or the sink was. Bytes that the sink's windows did not take by then leave before anything
+        that is sent later. While spliced, ``receive`` must not be used on this stream, nor ``send`` on the sink.
         """
 
 
@@ -249,9 +266,10 @@ class Connection(Protocol):
     async def open_stream(
         self, method: str, scheme: str, authority: str, path: str, headers: HeaderList, *, end_stream: bool = False
     ) -> Stream:
-        """Client side: open a stream; waits only while the peer's limit of concurrent streams is reached.
+        """Client side: open a stream; waits only for the handshake and while the peer's limit of streams is reached.
 
         Raises:
+            ValueError: the head may not be sent; no stream was opened.
             ConnectionUnavailableError: the connection takes no new streams (``unprocessed`` is true).
         """
 
@@ -263,7 +281,7 @@ class Connection(Protocol):
         """
 
     def go_away(self) -> None:
-        """Say that no new streams are accepted (server: graceful double GOAWAY); existing ones go on."""
+        """Accept no new streams (server: graceful double GOAWAY); existing ones go on, and the last one closes."""
 
     def close(self, message: str = "closed locally", *, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         """Send GOAWAY, flush and close the transport; all open streams are cut off."""
@@ -297,7 +315,8 @@ class Engine(Protocol):
 class ConnectionProtocol(Connection, Protocol):
     """A connection that is also an ``asyncio.Protocol``, to be given to a transport.
 
-    ``feed(data)`` is ``data_received`` for bytes that somebody peeked before the switch of protocols.
+    Bytes that somebody peeked before the switch of protocols are given to ``data_received`` right after
+    ``connection_made``.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -116,4 +116,4 @@ class Splice:
         source.splice = None
         if sink.feed is self:
             sink.feed = None
-        done(SpliceResult(end=end, trailers=trailers, error=error, spliced_bytes=self._spliced_bytes))
+        done(SpliceResult(end, trailers, error, self._spliced_bytes))

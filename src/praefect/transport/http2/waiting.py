@@ -41,44 +41,39 @@ class Bell:
 class Slots:
     """The queue for streams that the peer does not allow yet; first come, first served."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ("queue",)
 
     def __init__(self) -> None:
-        self._queue: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def taken(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._queue)
+        self.queue: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, loop: asyncio.AbstractEventLoop, may_go: Callable[[], bool]) -> None:
         """Wait until it is this caller's turn and ``may_go`` holds."""
         waiter: asyncio.Future[None] = loop.create_future()
-        self._queue.append(waiter)
+        self.queue.append(waiter)
         try:
             await waiter
             while not may_go():
                 waiter = loop.create_future()
-                self._queue.appendleft(waiter)
+                self.queue.appendleft(waiter)
                 await waiter
         except asyncio.CancelledError:
-            if waiter in self._queue:
-                self._queue.remove(waiter)
+            if waiter in self.queue:
+                self.queue.remove(waiter)
             else:
                 self.wake()  # the turn was this one's; the next gets it
             raise
 
     def wake(self) -> None:
         """Let the first one look."""
-        while self._queue:
-            waiter = self._queue.popleft()
+        while self.queue:
+            waiter = self.queue.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
 
     def wake_all(self) -> None:
         """Let everyone look."""
-        queue, self._queue = self._queue, deque()
+        queue, self.queue = self.queue, deque()
         for waiter in queue:
             if not waiter.done():
                 waiter.set_result(None)
