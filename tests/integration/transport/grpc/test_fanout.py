@@ -220,6 +220,7 @@ async def test_a_slow_destination_sets_the_pace(engine_name: str) -> None:
             assert sent < 400
             cluster.nodes[1].hold_reading.set()
             assert await call.receive() == value(b"A").SerializeToString()
+            assert await call.receive() is None
         assert len(cluster.nodes[1].received) == 600
 
 
