@@ -6,6 +6,7 @@ Source: the Praefect wire reference, section 5.6.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Self
 
 from praefect.domain.errors import InternalError, PraefectError
@@ -86,7 +87,8 @@ class Bridge:
         self._client.withdraw()
         if self._task is not None:
             self._task.cancel()
-        await self._tasks.__aexit__(exc_type, exc, traceback)
+        # An error of the block is its own, and no failure of the group.
+        await self._tasks.__aexit__(None, None, None)
 
     async def settle(self) -> None:
         """Wait until everything has been carried or the bridge broke; give up a bridge that was never used."""
@@ -112,7 +114,8 @@ class Bridge:
         except PraefectError as exc:
             # The node takes this for the end of its input.
             self._fail(str(exc))
-            await node.close()
+            with contextlib.suppress(PraefectError):
+                await node.close()
             return
         except BaseException:
             node.abort()
@@ -129,9 +132,12 @@ class Bridge:
 async def _splice(node: ClientSidechannel, client: Sidechannel) -> str | None:
     """Carry bytes both ways until both streams ended; return what broke, if anything did."""
     splice = _Splice(node.endpoint.transport, client.endpoint.transport)
-    # Each end is handed what had arrived before, which it passes on to the other.
     node.endpoint.detach(_NodeEnd(splice))
     client.endpoint.detach(_ClientEnd(splice))
+    # What arrived before is passed on only now: both ends must hear if the other one cannot take it.
+    splice.resume_all()
+    node.endpoint.hand_on()
+    client.endpoint.hand_on()
     try:
         return await splice.done
     except BaseException:
@@ -148,6 +154,11 @@ class _Splice:
         self.node_finished = False
         self.error: str | None = None
         self.done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    def resume_all(self) -> None:
+        """Undo what the ends paused on their own account."""
+        self.node.resume_reading()
+        self.client.resume_reading()
 
     def finish_response(self) -> None:
         """The node sends no more: the client gets the end once it has everything."""

@@ -41,6 +41,7 @@ class Endpoint(asyncio.Protocol):
         self._writers: deque[asyncio.Future[None]] = deque()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._error: SidechannelBrokenError | None = None
+        self._successor = asyncio.Protocol()
 
     @property
     def transport(self) -> StreamTransport:
@@ -136,19 +137,23 @@ class Endpoint(asyncio.Protocol):
         self.transport.abort()
 
     def detach(self, protocol: asyncio.Protocol) -> None:
-        """Give the stream to another protocol, with everything that was not read."""
-        transport = self.transport
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        """Give the stream to another protocol, which hears of nothing before ``hand_on``."""
+        self._successor = protocol
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+
+    def hand_on(self) -> None:
+        """Tell the other protocol what has happened so far: received bytes, the end, a pause."""
+        protocol, transport = self._successor, self.transport
         if self._error is not None:
             protocol.connection_lost(ConnectionResetError(str(self._error)))
             return
-        for data in self._received:
-            protocol.data_received(data)
-        self._received.clear()
+        if self._writing_paused:
+            protocol.pause_writing()
+        while self._received:
+            protocol.data_received(self._received.popleft())
         if self.peer_finished and not transport.is_closing() and not protocol.eof_received():
             transport.close()
-        transport.resume_reading()
 
     # --- asyncio.Protocol ---
 

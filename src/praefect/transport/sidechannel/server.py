@@ -9,7 +9,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from praefect.domain.errors import InternalError, UnavailableError
+from praefect.domain.errors import InternalError, PraefectError, UnavailableError
 from praefect.transport.detector import SIDECHANNEL_MAGIC
 from praefect.transport.sidechannel.endpoint import Endpoint, SidechannelBrokenError
 from praefect.transport.sidechannel.packets import PacketDecoder
@@ -66,8 +66,11 @@ async def open_sidechannel(session: YamuxConnection | None, sidechannel_id: int)
         raise SidechannelUnavailableError(msg) from exc
     try:
         await _shake_hands(endpoint, sidechannel_id)
-    except BaseException:
+    except PraefectError:
         _give_up(endpoint)
+        raise
+    except BaseException:
+        endpoint.abort()  # a cancelled call must not look like one that ended
         raise
     return Sidechannel(endpoint)
 
