@@ -38,10 +38,18 @@ class DemoOptions:
 async def run(options: DemoOptions, console: Console) -> int:
     """Start the cluster and wait for Ctrl-C, or play the scenario; return the exit code."""
     check_prerequisites()
+    if not options.scenario:
+        return await _run_in(options.directory, options, console)
+    directory = Path(tempfile.mkdtemp(prefix="praefect-scenario-"))
+    code = await _run_in(directory, options, console)
+    if code == 0:
+        # After a failure it stays, so that the logs can be read.
+        shutil.rmtree(directory, ignore_errors=True)
+    return code
+
+
+async def _run_in(directory: Path, options: DemoOptions, console: Console) -> int:
     async with AsyncExitStack() as stack:
-        directory = options.directory
-        if options.scenario:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="praefect-scenario-")))
         stop = stack.enter_context(stop_on_signals())
         status = stack.enter_context(console.status("starting"))
         cluster = await stack.enter_async_context(

@@ -112,7 +112,9 @@ async def run_proxy(config: PraefectConfig, version: str, stop: Stop) -> AsyncIt
     sidechannels = SidechannelRegistry()
     async with AsyncExitStack() as stack:
         _log.info("establishing database connection", database_address=f"{config.database.host}:{config.database.port}")
-        datastore = await stack.enter_async_context(open_datastore(config.database, layouts=layouts))
+        datastore = await stack.enter_async_context(
+            open_datastore(config.database, layouts=layouts, observer=metrics.datastore_observer())
+        )
         _log.info("database connection established")
         backchannel = await stack.enter_async_context(_backchannel_server(transactions))
         nodes = await stack.enter_async_context(
@@ -128,7 +130,7 @@ async def run_proxy(config: PraefectConfig, version: str, stop: Stop) -> AsyncIt
             datastore=datastore,
             nodes=nodes,
             health=health,
-            elector=Elector(records=datastore.election),
+            elector=Elector(records=datastore.election, evidence=health, praefect_name=praefect_name(config)),
             transactions=transactions,
             sidechannels=sidechannels,
             metrics=metrics,
@@ -137,6 +139,8 @@ async def run_proxy(config: PraefectConfig, version: str, stop: Stop) -> AsyncIt
         loops = await stack.enter_async_context(_loops())
         _log.info("background started: gitaly nodes health monitoring")
         loops.start(health.run(IntervalTicker(HEALTH_INTERVAL)), "health")
+        loops.start(datastore.notifications.run(), "listen")
+        _log.info("reads distribution caching is enabled by configuration")
         if not await _wait_for_first_round(health, stop):
             yield
             return
@@ -331,7 +335,7 @@ async def _server(parts: Parts) -> AsyncIterator[Server]:
         nodes=parts.nodes,
     )
     server.add_service(praefect_pb2.DESCRIPTOR.services_by_name["PraefectInfoService"], info)
-    checks = readiness_checks(datastore, parts.nodes, parts.layouts)
+    checks = readiness_checks(datastore.checks, datastore.repositories, parts.nodes, parts.layouts)
     server.add_service(
         server_pb2.DESCRIPTOR.services_by_name["ServerService"],
         ServerService(layouts=parts.layouts, nodes=parts.nodes, checks=checks),
@@ -365,7 +369,7 @@ async def _metrics_endpoint(parts: Parts, tasks: asyncio.TaskGroup, version: str
         BuildInfo(module_path="praefect", version=version),
     )
     database = Registry()
-    for query in parts.metrics.database_queries(parts.datastore):
+    for query in parts.metrics.database_queries(parts.datastore.repositories, parts.datastore.queue):
         database.register_query(query)
     address = parts.config.prometheus_listen_addr
     _log.info("Starting prometheus listener", address=address)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Protocol
 
 from praefect.control.verify import VerificationResult
+from praefect.datastore.cache import CacheObserver
+from praefect.datastore.datastore import DatastoreObserver
+from praefect.datastore.notifications import ListenerObserver
+from praefect.datastore.queue import QueueStore
+from praefect.datastore.repositories import RepositoryStore
 from praefect.domain.outcome import Verdict
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, ReplicationEvent, ReplicaToVerify
@@ -228,23 +232,41 @@ class ProxyMetrics:
         if seconds is not None:
             self.latency.labels(job.change.value).observe(seconds)
 
-    def database_queries(self, database: QueriedDatabase) -> list[Query]:
+    def datastore_observer(self) -> DatastoreObserver:
+        """Return the observer of the read cache and of its listener."""
+        return DatastoreObserver(
+            cache=CacheObserver(
+                accessed=lambda virtual_storage, access: self.cache.labels(virtual_storage, access.value).inc()
+            ),
+            listener=ListenerObserver(
+                connected=lambda: self.reconnects.labels("connected").inc(),
+                disconnected=lambda: self.reconnects.labels("disconnected").inc(),
+            ),
+        )
+
+    def database_queries(self, repositories: RepositoryStore, queue: QueueStore) -> list[Query]:
         """Return the metrics that are asked of the database at each scrape."""
 
         async def unavailable() -> list[Family]:
             family = Family(
                 name="gitaly_praefect_unavailable_repositories", help="No valid primary.", type=MetricType.GAUGE
             )
-            counts = await database.count_unavailable()
+            counts = await repositories.count_unavailable()
             for virtual_storage in self._layouts:
                 family.add(counts.get(virtual_storage, 0), {"virtual_storage": virtual_storage})
             return [family]
 
         async def queue_depth() -> list[Family]:
             family = Family(name="gitaly_praefect_replication_queue_depth", help="Jobs.", type=MetricType.GAUGE)
-            for (virtual_storage, target, state), count in (await database.queue_depth()).items():
-                labels = {"virtual_storage": virtual_storage, "target_node": target, "state": state}
-                family.add(count, labels)
+            for depth in await queue.get_depths():
+                family.add(
+                    depth.events,
+                    {
+                        "virtual_storage": depth.virtual_storage,
+                        "target_node": depth.target_node_storage,
+                        "state": depth.state.value,
+                    },
+                )
             return [family]
 
         return [
@@ -255,16 +277,6 @@ class ProxyMetrics:
             ),
             Query(ask=queue_depth, component="queue_depth_collector", failure="failed to query queue depth metrics"),
         ]
-
-
-class QueriedDatabase(Protocol):
-    """What the database metrics ask of the datastore."""
-
-    async def count_unavailable(self) -> Mapping[VirtualStorage, int]:
-        """Return how many repositories of each virtual storage have no valid primary."""
-
-    async def queue_depth(self) -> Mapping[tuple[VirtualStorage, Storage, str], int]:
-        """Return how many jobs there are by virtual storage, target and state."""
 
 
 def _vote_fields(transaction_id: TransactionId, node: str) -> dict[str, object]:

@@ -94,7 +94,7 @@ class Scenario:
         self._console.print(table)
         if failure:
             self._console.print(f"FAILED: {failure}", style="red", markup=False, highlight=False, soft_wrap=True)
-            self._console.print(f"logs were in {self._cluster.layout.logs}", markup=False, highlight=False)
+            self._console.print(f"logs are in {self._cluster.layout.logs}", markup=False, highlight=False)
         else:
             self._console.print(f"all {len(self._results)} steps held", style="green")
 

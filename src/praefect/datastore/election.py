@@ -6,6 +6,7 @@ from praefect.datastore.pool import Database
 from praefect.datastore.queries import load_queries
 from praefect.domain.repository import (
     ElectedPrimary,
+    PrimaryMove,
     RepositoryId,
     RepositoryNotFoundError,
     Storage,
@@ -32,3 +33,21 @@ class ElectionStore:
             raise RepositoryNotFoundError
         primary, previous = (None if name is None else Storage(name) for name in (row["primary"], row["previous"]))
         return ElectedPrimary(storage=primary, previous=previous, changed=primary != previous)
+
+    async def elect_away(self, move: PrimaryMove) -> Storage | None:
+        """Move a primary off a storage that this process cannot reach; return the new one.
+
+        Returns:
+            ``None`` if nothing was moved: another Praefect saw the storage since the evidence began, no candidate is
+            valid, or the primary is another one by now.
+        """
+        row = await self._database.fetch_one(
+            _QUERIES["elect_away"],
+            repository_id=move.repository_id,
+            virtual_storage=move.virtual_storage,
+            dead=move.dead,
+            candidates=list(move.candidates),
+            praefect_name=move.praefect_name,
+            evidence_seconds=move.evidence_seconds,
+        )
+        return None if row is None else Storage(row["primary"])

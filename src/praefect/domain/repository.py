@@ -59,6 +59,18 @@ class ElectedPrimary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrimaryMove:
+    """A wish to move one repository's primary off a storage, on one process's own evidence."""
+
+    virtual_storage: VirtualStorage
+    repository_id: RepositoryId
+    dead: Storage
+    candidates: tuple[Storage, ...]  # storages this process reaches
+    praefect_name: str
+    evidence_seconds: float  # for how long the evidence has lasted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaMetadata:
     """One replica, or a storage that shall have one."""
 

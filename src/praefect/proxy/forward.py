@@ -26,7 +26,7 @@ from praefect.transport.grpc.fanout import FanOutOptions, FanOutOutcome, Leg, fa
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome, relay
 from praefect.transport.grpc.server_call import ServerCall
-from praefect.transport.grpc.status import Status, StatusCode, StatusError
+from praefect.transport.grpc.status import Status, StatusCode, StatusError, leading_error
 from praefect.transport.methods import METHODS, Operation, Scope
 from praefect.transport.sidechannel import SIDECHANNEL_KEY, SidechannelBridges
 
@@ -128,12 +128,16 @@ class Forwarder:
     ) -> RelayOutcome:
         if SIDECHANNEL_KEY not in call.metadata:
             return await self._relay(call, virtual_storage, storage, metadata, first)
-        async with self._sidechannels.bridge(call) as bridge:
-            bridged = metadata.copy()
-            bridged.append(*bridge.metadata)
-            outcome = await self._relay(call, virtual_storage, storage, bridged, first, hold=bridge.finish)
-            if outcome.status.ok:
-                await bridge.finish()
+        try:
+            async with self._sidechannels.bridge(call) as bridge:
+                bridged = metadata.copy()
+                bridged.append(*bridge.metadata)
+                outcome = await self._relay(call, virtual_storage, storage, bridged, first, hold=bridge.finish)
+                if outcome.status.ok:
+                    await bridge.finish()
+        except ExceptionGroup as group:
+            # The bridge is a task group.
+            raise leading_error(group) from group
         return outcome
 
     async def forward_storage_accessor(self, call: ServerCall, request: StorageCall, route: StorageRoute) -> None:
@@ -334,9 +338,9 @@ class Forwarder:
 def _may_be_sent_again(call: ServerCall, outcome: RelayOutcome) -> bool:
     if outcome.status.ok or outcome.response_started or outcome.interruption is not None:
         return False
-    if outcome.error is None:
-        return False
-    return call.method in RESENDABLE and call.stream.received_end
+    # Upstream sends reads again on UNAVAILABLE too, to the same node; another one has better chances.
+    failed = outcome.error is not None or outcome.status.code is StatusCode.UNAVAILABLE
+    return failed and call.method in RESENDABLE and call.stream.received_end
 
 
 def _node_status(outcome: DestinationOutcome) -> NodeStatus:

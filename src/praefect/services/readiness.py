@@ -18,11 +18,15 @@ PROBE_SECONDS = 5.0
 class CheckedDatabase(Protocol):
     """What the checks ask of the datastore; each raises ``PraefectError`` with the reason."""
 
-    async def count_pending_migrations(self) -> int:
+    async def count_missing_migrations(self) -> int:
         """Return how many known migrations have not been run."""
 
     async def check_read_write(self) -> None:
         """Read and write a row of the table made for that."""
+
+
+class CheckedRepositories(Protocol):
+    """What the checks ask of the records."""
 
     async def count_unavailable(self) -> Mapping[VirtualStorage, int]:
         """Return how many repositories of each virtual storage have no valid primary."""
@@ -36,17 +40,20 @@ class NodeAddresses(NodeChannels, Protocol):
 
 
 def readiness_checks(
-    database: CheckedDatabase, nodes: NodeAddresses, layouts: Mapping[VirtualStorage, Sequence[Storage]]
+    database: CheckedDatabase,
+    repositories: CheckedRepositories,
+    nodes: NodeAddresses,
+    layouts: Mapping[VirtualStorage, Sequence[Storage]],
 ) -> list[ReadinessCheck]:
     """Return all checks."""
 
     async def migrations() -> None:
-        pending = await database.count_pending_migrations()
+        pending = await database.count_missing_migrations()
         if pending:
             raise InternalError(f"{pending} migrations have not been run")
 
     async def availability() -> None:
-        counts = await database.count_unavailable()
+        counts = await repositories.count_unavailable()
         if any(counts.get(virtual_storage, 0) for virtual_storage in layouts):
             raise InternalError("repositories unavailable")
 

@@ -38,3 +38,30 @@ FROM repositories AS stored
 LEFT JOIN reread USING (repository_id)
 LEFT JOIN elected USING (repository_id)
 WHERE stored.repository_id = %(repository_id)s;
+
+-- name: elect_away
+-- Moves a repository's primary off a storage that one Praefect has evidence against, unless another one saw it since.
+-- The row is compared and set in one statement: of two that move it at once, the second finds another primary and does
+-- nothing. Candidates are those of the snapshot that the caller reaches.
+UPDATE repositories
+SET "primary" = (
+    SELECT storage
+    FROM valid_primaries
+    WHERE valid_primaries.repository_id = %(repository_id)s AND storage = ANY(%(candidates)s::text[])
+    ORDER BY random()
+    LIMIT 1
+)
+WHERE repository_id = %(repository_id)s
+AND "primary" = %(dead)s
+AND EXISTS (
+    SELECT FROM valid_primaries
+    WHERE valid_primaries.repository_id = %(repository_id)s AND storage = ANY(%(candidates)s::text[])
+)
+AND NOT EXISTS (
+    SELECT FROM node_status
+    WHERE shard_name = %(virtual_storage)s
+    AND node_name = %(dead)s
+    AND praefect_name <> %(praefect_name)s
+    AND last_seen_active_at > now() - make_interval(secs => %(evidence_seconds)s::float8)
+)
+RETURNING "primary";
