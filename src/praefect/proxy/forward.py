@@ -26,7 +26,7 @@ from praefect.transport.grpc.fanout import FanOutOptions, FanOutOutcome, Leg, fa
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome, relay
 from praefect.transport.grpc.server_call import ServerCall
-from praefect.transport.grpc.status import Status, StatusCode, StatusError, leading_error
+from praefect.transport.grpc.status import Status, StatusCode, StatusError
 from praefect.transport.methods import METHODS, Operation, Scope
 from praefect.transport.sidechannel import SIDECHANNEL_KEY, SidechannelBridges
 
@@ -128,16 +128,13 @@ class Forwarder:
     ) -> RelayOutcome:
         if SIDECHANNEL_KEY not in call.metadata:
             return await self._relay(call, virtual_storage, storage, metadata, first)
-        try:
-            async with self._sidechannels.bridge(call) as bridge:
-                bridged = metadata.copy()
-                bridged.append(*bridge.metadata)
-                outcome = await self._relay(call, virtual_storage, storage, bridged, first, hold=bridge.finish)
-                if outcome.status.ok:
-                    await bridge.finish()
-        except ExceptionGroup as group:
-            # The bridge is a task group.
-            raise leading_error(group) from group
+        async with self._sidechannels.bridge(call) as bridge:
+            bridged = metadata.copy()
+            bridged.append(*bridge.metadata)
+            # What broke the bridge is told only if the call itself did not fail.
+            outcome = await self._relay(call, virtual_storage, storage, bridged, first, hold=bridge.settle)
+            if outcome.status.ok:
+                await bridge.finish()
         return outcome
 
     async def forward_storage_accessor(self, call: ServerCall, request: StorageCall, route: StorageRoute) -> None:
