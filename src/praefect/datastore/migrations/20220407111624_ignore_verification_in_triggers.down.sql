@@ -4,7 +4,9 @@ DECLARE
 BEGIN
     CASE TG_OP
     WHEN 'INSERT' THEN
-        SELECT jsonb_agg(jsonb_build_object('virtual_storage', virtual_storage, 'relative_paths', paths))
+        SELECT jsonb_agg(
+            jsonb_build_object('virtual_storage', virtual_storage, 'relative_paths', paths) ORDER BY virtual_storage
+        )
         INTO changes
         FROM (
             SELECT virtual_storage, jsonb_agg(DISTINCT relative_path) AS paths
@@ -12,7 +14,9 @@ BEGIN
             GROUP BY virtual_storage
         ) AS per_virtual_storage;
     WHEN 'UPDATE' THEN
-        SELECT jsonb_agg(jsonb_build_object('virtual_storage', virtual_storage, 'relative_paths', paths))
+        SELECT jsonb_agg(
+            jsonb_build_object('virtual_storage', virtual_storage, 'relative_paths', paths) ORDER BY virtual_storage
+        )
         INTO changes
         FROM (
             SELECT virtual_storage, jsonb_agg(DISTINCT relative_path) AS paths
@@ -21,7 +25,9 @@ BEGIN
             GROUP BY virtual_storage
         ) AS per_virtual_storage;
     WHEN 'DELETE' THEN
-        SELECT jsonb_agg(jsonb_build_object('virtual_storage', virtual_storage, 'relative_paths', paths))
+        SELECT jsonb_agg(
+            jsonb_build_object('virtual_storage', virtual_storage, 'relative_paths', paths) ORDER BY virtual_storage
+        )
         INTO changes
         FROM (
             SELECT virtual_storage, jsonb_agg(DISTINCT relative_path) AS paths

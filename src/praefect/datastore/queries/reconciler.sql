@@ -5,12 +5,12 @@
 -- snapshot is older than the lock may repeat an update, which does no harm; a second removal fails on
 -- delete_replica_unique_index. The removal is safe in the snapshot: every assigned storage has a replica, and every other
 -- replica is at least as new; whoever works on the job later changes nothing about that, because replicas do not go back.
-WITH lock AS MATERIALIZED (
+WITH lock AS (
     SELECT pg_try_advisory_xact_lock(1) AS is_obtained
 ), healthy AS (
     SELECT virtual_storage, storage
     FROM unnest(%(virtual_storages)s::text[], %(storages)s::text[]) AS pairs (virtual_storage, storage)
-), unfinished AS MATERIALIZED (
+), unfinished AS (
     SELECT
         (job ->> 'repository_id')::bigint AS repository_id,
         job ->> 'change' AS change,
@@ -99,7 +99,7 @@ WITH lock AS MATERIALIZED (
         AND (unfinished.change = 'delete_replica' OR surplus.storage IN (unfinished.source, unfinished.target))
     )
     ORDER BY repositories.repository_id, random()
-), jobs AS MATERIALIZED (
+), jobs AS (
     SELECT *, virtual_storage || '|' || target || '|' || relative_path AS lock_id
     FROM (SELECT * FROM updates UNION ALL SELECT * FROM removals) AS wanted
 ), locks AS (
