@@ -1,0 +1,176 @@
+"""``check``: find out whether this host is fit to run Praefect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.domain.errors import PraefectError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from praefect.cli.command import Invocation
+    from praefect.config.praefect import PraefectConfig
+
+    Say = Callable[[str], None]
+
+LIMIT_SECONDS = 5.0
+
+
+class Severity(Enum):
+    """What a failed check means."""
+
+    FATAL = "fatal"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check; ``run`` raises with the reason if it fails."""
+
+    name: str
+    description: str
+    severity: Severity
+    run: Callable[[PraefectConfig, Say], Awaitable[None]]
+
+
+class CheckFailedError(PraefectError):
+    """A check failed; the message says why."""
+
+
+def run(invocation: Invocation) -> None:
+    """Run all checks, one after the other."""
+    import asyncio
+
+    asyncio.run(_run_checks(invocation.load_config(), quiet=invocation.switch("q")))
+
+
+async def _run_checks(config: PraefectConfig, *, quiet: bool) -> None:
+    failed = [check.severity for check in CHECKS if not await _run_check(check, config, quiet=quiet)]
+    print()
+    if not failed:
+        print("All checks passed.")
+    elif Severity.FATAL not in failed:
+        print(f"{len(failed)} check(s) failed, but none are fatal.")
+    else:
+        print(f"{len(failed)} check(s) failed, at least one was fatal.")
+        raise CommandError("checks failed")
+
+
+async def _run_check(check: Check, config: PraefectConfig, *, quiet: bool) -> bool:
+    import asyncio
+
+    if quiet:
+        print(f"Checking {check.name}...", end="", flush=True)
+    else:
+        print(f"Checking {check.name} - {check.description} [{check.severity.value}]", flush=True)
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await check.run(config, _say_nothing if quiet else _say)
+    except (PraefectError, TimeoutError) as exc:
+        print(f"Failed ({check.severity.value}) error: {str(exc) or 'context deadline exceeded'}", flush=True)
+        return False
+    print("Passed", flush=True)
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _say_nothing(_text: str) -> None:
+    pass
+
+
+async def _migrations(config: PraefectConfig, _say: Say) -> None:
+    from praefect.cli.database import open_records
+
+    async with open_records(config, prefix="") as datastore:
+        missing = await datastore.checks.count_missing_migrations()
+    if missing:
+        raise CheckFailedError(f"{missing} migrations have not been run")
+
+
+async def _connectivity(config: PraefectConfig, say: Say) -> None:
+    from praefect.cli.node_probe import probe_nodes
+
+    # a little less than the check's own limit, so that each node says what it lacks
+    unhealthy = await probe_nodes(config, seconds=LIMIT_SECONDS * 0.9, say=say)
+    if unhealthy:
+        raise CheckFailedError(f"the following nodes are not healthy: {', '.join(unhealthy)}")
+
+
+async def _read_write(config: PraefectConfig, say: Say) -> None:
+    from praefect.cli.database import open_records
+    from praefect.datastore.checks import ReadWriteCheckError
+
+    read, written = "successfully read from database", "successfully wrote to database"
+    async with open_records(config, prefix="error opening database connection: ") as datastore:
+        try:
+            await datastore.checks.check_read_write()
+        except ReadWriteCheckError as exc:
+            if not str(exc).startswith(("error starting", "error reading")):
+                say(read)
+            raise
+    say(read)
+    say(written)
+
+
+async def _availability(config: PraefectConfig, say: Say) -> None:
+    from praefect.cli.database import open_records
+    from praefect.config.quoting import quote
+    from praefect.datastore import QueryError
+
+    async with open_records(config, prefix="error opening database connection: ") as datastore:
+        try:
+            counts = await datastore.repositories.count_unavailable()
+        except QueryError as exc:
+            raise CheckFailedError(f"query: {exc}") from exc
+    unavailable = {name: count for name, count in counts.items() if count}
+    for name, count in sorted(unavailable.items()):
+        noun = "repository that is" if count == 1 else "repositories that are"
+        say(f"virtual-storage {quote(name)} has {count} {noun} unavailable.")
+    if unavailable:
+        raise CheckFailedError("repositories unavailable")
+    say("All repositories are available.")
+
+
+CHECKS = (
+    Check(
+        name="praefect migrations",
+        description="confirms that all database migrations have been run",
+        severity=Severity.FATAL,
+        run=_migrations,
+    ),
+    Check(
+        name="gitaly node connectivity & disk access",
+        description="confirms that all nodes can be reached and can read and write their storages",
+        severity=Severity.FATAL,
+        run=_connectivity,
+    ),
+    Check(
+        name="database read/write",
+        description="confirms that the database can be read and written",
+        severity=Severity.FATAL,
+        run=_read_write,
+    ),
+    Check(
+        name="unavailable repositories",
+        description="confirms that every repository can be served",
+        severity=Severity.WARNING,
+        run=_availability,
+    ),
+)
+
+COMMAND = Command(
+    name="check",
+    summary="run checks of the cluster",
+    description="Checks migrations, nodes, the database and the repositories; every check is run, whatever failed\n"
+    "before. Exits with 1 if a fatal one failed.\n\n"
+    "Example: praefect -config praefect.config.toml check",
+    flags=(Flag(name="q", kind=FlagKind.BOOL, text="print one line per check"),),
+    run=run,
+)

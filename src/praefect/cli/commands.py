@@ -1,0 +1,52 @@
+"""The program and its commands, in the order help lists them."""
+
+from praefect.cli import (
+    accept_dataloss,
+    check,
+    configuration,
+    dataloss,
+    demo,
+    dial_nodes,
+    list_storages,
+    list_untracked_repositories,
+    metadata,
+    pool,
+    remove_repository,
+    serve,
+    set_replication_factor,
+    sql_migrate,
+    sql_migrate_down,
+    sql_migrate_status,
+    sql_ping,
+    track_repositories,
+    track_repository,
+    verify,
+)
+from praefect.cli.command import Command
+
+PROGRAM = Command(
+    name="praefect",
+    summary="keep git repositories on several storage nodes and serve them as one",
+    children=(
+        serve.COMMAND,
+        configuration.COMMAND,
+        accept_dataloss.COMMAND,
+        check.COMMAND,
+        dataloss.COMMAND,
+        dial_nodes.COMMAND,
+        list_storages.COMMAND,
+        list_untracked_repositories.COMMAND,
+        track_repository.COMMAND,
+        track_repositories.COMMAND,
+        verify.COMMAND,
+        metadata.COMMAND,
+        sql_ping.COMMAND,
+        sql_migrate.COMMAND,
+        sql_migrate_down.COMMAND,
+        sql_migrate_status.COMMAND,
+        pool.COMMAND,
+        remove_repository.COMMAND,
+        set_replication_factor.COMMAND,
+        demo.COMMAND,
+    ),
+)

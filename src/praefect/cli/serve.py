@@ -1,0 +1,65 @@
+"""``serve``: run the server, which is also what happens without a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from praefect.cli.command import Arguments, Command, CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from praefect.cli.command import Invocation
+    from praefect.config.praefect import PraefectConfig
+
+
+def run(invocation: Invocation) -> int | None:
+    """Serve until stopped."""
+    import sys
+
+    from praefect.config.serve_rules import logging_fault, serve_faults
+    from praefect.observability import log
+
+    config = invocation.load_config()
+    fault = logging_fault(config.logging)
+    if fault is not None:
+        raise CommandError(fault)
+    log.configure(config.logging.format, config.logging.level, sys.stdout)
+    logger = log.get_logger()
+    for warning in config.warnings:
+        logger.warning("configuration", problem=warning)
+    for text in serve_faults(config):
+        logger.error("Praefect shutdown", error=text)
+        return 1
+    return _serve(config, lambda text: logger.error("Praefect shutdown", error=text))
+
+
+def _serve(config: PraefectConfig, report: Callable[[str], None]) -> int | None:
+    import asyncio
+
+    from praefect.app import proxy
+    from praefect.cli.version import version
+    from praefect.domain.errors import PraefectError
+    from praefect.observability import log
+    from praefect.transport.grpc.status import leading_error
+
+    try:
+        asyncio.run(proxy.serve(config, version()))
+    except (PraefectError, OSError, ExceptionGroup) as exc:
+        error = leading_error(exc)
+        if not isinstance(error, PraefectError | OSError):
+            raise
+        report(str(error))
+        return 1
+    log.get_logger().info("Praefect shutdown")
+    return None
+
+
+COMMAND = Command(
+    name="serve",
+    summary="start Praefect's server",
+    description="Serves Git clients from the configured nodes until told to stop (SIGTERM or SIGINT).\n\n"
+    "Example: praefect -config praefect.config.toml serve",
+    arguments=Arguments.REFUSED_SILENTLY,
+    run=run,
+)
