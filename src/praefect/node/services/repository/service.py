@@ -14,6 +14,7 @@ from praefect.node.services.repository.maintenance import MaintenancePart
 from praefect.node.services.repository.references import ReferencesPart
 from praefect.node.services.repository.remotes import RemotesPart
 from praefect.node.services.repository.replication import ReplicationPart
+from praefect.node.services.repository.search import SearchPart
 from praefect.node.services.repository.snapshots import SnapshotPart
 
 
@@ -30,6 +31,7 @@ class RepositoryService(
     ReferencesPart,
     RemotesPart,
     ReplicationPart,
+    SearchPart,
     SnapshotPart,
 ):
     """All RPCs about a repository as a whole."""
