@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from praefect.domain.repository import ReplicaPath, Storage, VirtualStorage
 from praefect.transactions.transaction import Transaction
 from praefect.transport.grpc.metadata import Metadata
+from praefect.transport.grpc.server_call import CORRELATION_KEY
 from praefect.transport.methods import MethodInfo, find_additional_repository, find_target_repository, storage_holder
 
 PARTITIONING_HINT = "gitaly-partitioning-hint"
@@ -40,26 +41,25 @@ FEATURE_FLAGS = {
 """Every flag this release knows and its default; all nodes of a call must see the same value."""
 
 _FLAG_FIELDS = [
-    (f"gitaly-feature-{name.replace('_', '-')}", "true" if enabled else "false")
+    (f"gitaly-feature-{name.replace('_', '-')}", b"true" if enabled else b"false")
     for name, enabled in FEATURE_FLAGS.items()
 ]
 
 # The client's token is for this proxy only, and only this proxy says which transaction a call belongs to.
-_NOT_FORWARDED = ("authorization", REFERENCE_TRANSACTION)
+_NOT_FORWARDED = frozenset({"authorization", REFERENCE_TRANSACTION})
 
 
 def forwarded_metadata(incoming: Metadata, virtual_storage: VirtualStorage, correlation_id: str) -> Metadata:
     """Return the metadata for the nodes of a repository-scoped call."""
-    metadata = incoming.copy()
-    for key in _NOT_FORWARDED:
-        metadata.remove(key)
-    if "x-gitlab-correlation-id" not in metadata:
-        metadata.append("x-gitlab-correlation-id", correlation_id)
-    metadata.append("virtual_storage", virtual_storage)
-    for key, value in _FLAG_FIELDS:
-        if key not in metadata:
-            metadata.append(key, value)
-    return metadata
+    received = incoming.to_headers()
+    names = {name for name, _ in received}
+    fields = [field for field in received if field[0] not in _NOT_FORWARDED]
+    # In wire form and in one pass: this runs for every call.
+    if CORRELATION_KEY not in names:
+        fields.append((CORRELATION_KEY, correlation_id.encode()))
+    fields.append(("virtual_storage", virtual_storage.encode()))
+    fields.extend(field for field in _FLAG_FIELDS if field[0] not in names)
+    return Metadata.from_headers(fields)
 
 
 def transaction_metadata(metadata: Metadata, transaction: Transaction, storage: Storage, *, primary: bool) -> Metadata:
