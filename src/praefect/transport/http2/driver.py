@@ -381,11 +381,12 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
 
     def _write_out(self) -> None:
         self._dirty = False
-        if self.paused or self.closing or self._transport is None:
+        transport = self._transport
+        if self.paused or self.closing or transport is None or transport.is_closing():
             return
         self._unflushed = 0
         self._flushed_id = self._last_id
-        self._codec.write_to(self._transport)
+        self._codec.write_to(transport)
 
     # --- received, for codecs ---
 
@@ -566,10 +567,11 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
             return
         self.closing = True
         if (transport := self._transport) is not None:
-            self._codec.go_away(code, debug)
-            self._flushed_id = self._last_id
-            self._codec.write_to(transport)
-            transport.close()
+            if not transport.is_closing():
+                self._codec.go_away(code, debug)
+                self._flushed_id = self._last_id
+                self._codec.write_to(transport)
+                transport.close()
             self._linger = self.loop.call_later(_LINGER_SECONDS, transport.abort)
         self._cut_off(error)
 

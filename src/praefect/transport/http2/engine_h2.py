@@ -55,6 +55,12 @@ _PREFACE_BYTES = 24
 
 
 class _Library(H2Connection):
+    @property
+    def open_inbound_streams(self) -> int:
+        """Hide the number: the library would end the connection where one stream too many is to be refused."""
+        _ = super().open_inbound_streams  # forgets closed streams
+        return 0
+
     def _terminate_connection(self, error_code: ErrorCodes) -> None:
         """Leave the GOAWAY to the driver, which knows more to say."""
 
