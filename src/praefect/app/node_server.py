@@ -13,6 +13,7 @@ from praefect.node.limits import ConcurrencyLimiter, Limit
 from praefect.node.services.blob import BlobService
 from praefect.node.services.commit.service import CommitService
 from praefect.node.services.cost import report_cost
+from praefect.node.services.diff.service import DiffService
 from praefect.node.services.guarding import Guard, GuardedService
 from praefect.node.services.hook import HookService
 from praefect.node.services.internal import InternalService
@@ -27,6 +28,7 @@ from praefect.node.services.ssh import NegotiationTimeouts, SshService
 from praefect.proto import (
     blob_pb2,
     commit_pb2,
+    diff_pb2,
     hook_pb2,
     internal_pb2,
     objectpool_pb2,
@@ -131,6 +133,7 @@ def _add_services(server: Server, config: NodeConfig, services: NodeServices, gu
     table: list[tuple[FileDescriptor, str, object]] = [
         (blob_pb2.DESCRIPTOR, "BlobService", BlobService(context)),
         (commit_pb2.DESCRIPTOR, "CommitService", CommitService(context)),
+        (diff_pb2.DESCRIPTOR, "DiffService", DiffService(context)),
         (hook_pb2.DESCRIPTOR, "HookService", HookService(context, services.handlers)),
         (internal_pb2.DESCRIPTOR, "InternalGitaly", InternalService(context)),
         (objectpool_pb2.DESCRIPTOR, "ObjectPoolService", ObjectPoolService(context)),

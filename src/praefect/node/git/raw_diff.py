@@ -35,7 +35,11 @@ def parse_raw_diff(output: bytes) -> list[RawChange]:
     fields = iter(output.split(b"\0"))
     changes = []
     commit = ""
-    for field in fields:
+    for each in fields:
+        # A pair of trees is a line of its own, a commit ends with NUL.
+        before, newline, field = each.rpartition(b"\n") if b"\n:" in each else (b"", b"", each)
+        if newline:
+            commit = before.strip().decode("ascii", "replace")
         if not field.startswith(b":"):
             commit = field.strip().decode("ascii", "replace") or commit
             continue

@@ -1,0 +1,1 @@
+"""DiffService, cut by subject; ``service`` puts the parts together."""
