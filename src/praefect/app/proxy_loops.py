@@ -1,0 +1,132 @@
+"""Praefect's control loops as tasks: which of them the configuration wants, and when they look again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from praefect.app.proxy_parts import Parts
+from praefect.config.duration import format_duration
+from praefect.control.clean import RepositoryCleaner
+from praefect.control.reconcile import Reconciler
+from praefect.control.replication import ReplicationManager, ReplicationObserver, StaleJobs, UnusedLocks
+from praefect.control.replicator import Replicator
+from praefect.control.verify import ExpiredLeases, Verifier
+from praefect.observability.log import get_logger
+from praefect.runtime.ticker import IntervalTicker
+from praefect.services.probes import NodeWalker, ReplicaProbe
+
+STALE_INTERVAL = timedelta(seconds=30)
+LOCK_INTERVAL = timedelta(minutes=30)
+VERIFY_INTERVAL = timedelta(seconds=2)
+LEASE_INTERVAL = timedelta(seconds=10)
+
+_log = get_logger()
+
+
+class Loops:
+    """The tasks of the control loops; a loop that fails ends the process, so that it is seen."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self.group = group
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, loop: Coroutine[object, object, None], name: str) -> None:
+        """Start a loop."""
+        self._tasks.append(self.group.create_task(loop, name=name))
+
+    def cancel(self) -> None:
+        """End all loops."""
+        for task in self._tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def open_loops() -> AsyncIterator[Loops]:
+    """Own loops; they end with the block."""
+    async with asyncio.TaskGroup() as group:
+        loops = Loops(group)
+        try:
+            yield loops
+        finally:
+            loops.cancel()
+
+
+def start_loops(parts: Parts, loops: Loops) -> None:
+    """Start every loop that begins once the listeners are open."""
+    config, datastore = parts.config, parts.datastore
+    replication = _start_replication(parts, loops)
+    if config.reconciliation.scheduling_interval > timedelta(0):
+        reconciler = Reconciler(
+            nodes=parts.layouts,
+            health=parts.health,
+            records=datastore.reconciler,
+            scheduled=replication.wake,
+            duration=parts.metrics.reconciliation_seconds,
+        )
+        loops.start(reconciler.run(IntervalTicker(config.reconciliation.scheduling_interval)), "reconcile")
+    _start_verifier(parts, loops)
+    cleanup = config.repositories_cleanup
+    if cleanup.run_interval > timedelta(0):
+        cleaner = RepositoryCleaner(
+            nodes=parts.layouts,
+            records=datastore.cleanups,
+            walker=NodeWalker(parts.nodes),
+            run_interval=cleanup.run_interval,
+            batch_size=cleanup.repositories_in_batch,
+        )
+        loops.start(cleaner.run(IntervalTicker(cleanup.check_interval)), "find unknown repositories")
+    else:
+        _log.warning(
+            'Repository cleanup background task disabled as "repositories_cleanup.run_interval" is not set or 0.'
+        )
+
+
+def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
+    config, datastore, metrics = parts.config, parts.datastore, parts.metrics
+    replication = ReplicationManager(
+        nodes=parts.layouts,
+        queue=datastore.queue,
+        health=parts.health,
+        replicator=Replicator(nodes=parts.nodes, records=datastore.repositories),
+        batch_size=config.replication.batch_size,
+        workers=config.replication.parallel_storage_processing_workers,
+        observer=ReplicationObserver(started=metrics.job_started, finished=metrics.job_finished),
+    )
+    loops.start(replication.run(), "replicate")
+    _log.info("background started: processing of the replication events")
+    loops.start(StaleJobs(queue=datastore.queue).run(IntervalTicker(STALE_INTERVAL)), "free stale jobs")
+    _log.info("background started: processing of the stale replication events")
+    loops.start(UnusedLocks(queue=datastore.queue).run(IntervalTicker(LOCK_INTERVAL)), "delete unused locks")
+    _log.info("background started: processing of the replication job locks clean up")
+    return replication
+
+
+def _start_verifier(parts: Parts, loops: Loops) -> None:
+    config = parts.config.background_verification
+    if config.verification_interval <= timedelta(0):
+        _log.info("background verifier is disabled")
+        return
+    records = parts.datastore.verification
+    verifier = Verifier(
+        nodes=parts.layouts,
+        health=parts.health,
+        records=records,
+        probe=ReplicaProbe(parts.nodes),
+        interval=config.verification_interval,
+        delete_invalid=config.delete_invalid_records,
+        dequeued=parts.metrics.verification_dequeued,
+        completed=parts.metrics.verification_completed,
+    )
+    loops.start(verifier.run(IntervalTicker(VERIFY_INTERVAL)), "verify")
+    leases = ExpiredLeases(records=records, released=parts.metrics.leases_released)
+    loops.start(leases.run(IntervalTicker(LEASE_INTERVAL)), "release leases")
+    _log.info(
+        "background verifier started",
+        config={
+            "verification_interval": format_duration(config.verification_interval),
+            "delete_invalid_records": config.delete_invalid_records,
+        },
+    )

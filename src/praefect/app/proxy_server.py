@@ -1,0 +1,170 @@
+"""Praefect's servers: the one clients reach, the one nodes vote on, the one that is scraped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from praefect.app.proxy_parts import Parts
+from praefect.domain.repository import VirtualStorage
+from praefect.observability.log import get_logger
+from praefect.observability.metrics import Registry
+from praefect.observability.metrics_server import serve_metrics
+from praefect.observability.process_metrics import BuildInfo, ProcessCollector, RuntimeCollector
+from praefect.proto import praefect_pb2, server_pb2, transaction_pb2
+from praefect.proxy.auth import Authenticator, AuthObserver
+from praefect.proxy.coordinator import CallObserver, Coordinator
+from praefect.proxy.finalize import FinalizeObserver, Finalizer
+from praefect.proxy.forward import Forwarder
+from praefect.proxy.route import Router, VirtualStorageLayout
+from praefect.services.info import PraefectInfoService
+from praefect.services.intercepted import InterceptedMethods
+from praefect.services.readiness import readiness_checks
+from praefect.services.ref_transaction import RefTransactionService
+from praefect.services.server import ServerService
+from praefect.transactions.manager import TransactionManager
+from praefect.transport.grpc import access_log
+from praefect.transport.grpc.call_metrics import CallMetrics
+from praefect.transport.grpc.health import add_health
+from praefect.transport.grpc.reflection import add_reflection
+from praefect.transport.grpc.server import Server
+from praefect.transport.methods import METHODS
+from praefect.transport.sidechannel import SidechannelBridges
+
+_log = get_logger()
+
+_OWN_KINDS = {
+    "/grpc.health.v1.Health/Check": "unary",
+    "/grpc.health.v1.Health/List": "unary",
+    "/grpc.health.v1.Health/Watch": "server_stream",
+}
+
+
+@asynccontextmanager
+async def open_server(parts: Parts) -> AsyncIterator[Server]:
+    """Serve clients; leaving cuts off what still runs."""
+    config, metrics = parts.config, parts.metrics
+    router = _router(parts)
+    calls = CallMetrics(kind_of=kind_of, buckets=config.prometheus.grpc_latency_buckets)
+    metrics.collectors.extend(calls.collectors())
+    server = Server(
+        authenticate=Authenticator(
+            secret=config.auth.token.encode(),
+            transitioning=config.auth.transitioning,
+            observer=AuthObserver(judged=metrics.count_token),
+        ),
+        fallback=_coordinator(parts, router).handle,
+        observers=[metrics.method_counter, calls, access_log.from_environment("praefect", kind_of)],
+    )
+    _add_services(parts, router, server)
+    async with server:
+        yield server
+
+
+@asynccontextmanager
+async def open_backchannel_server(transactions: TransactionManager) -> AsyncIterator[Server]:
+    """Serve votes on the connections to the nodes; nobody else can reach it, so there is no token."""
+    server = Server()
+    server.add_service(
+        transaction_pb2.DESCRIPTOR.services_by_name["RefTransaction"], RefTransactionService(transactions)
+    )
+    async with server:
+        yield server
+
+
+@asynccontextmanager
+async def open_metrics_endpoint(parts: Parts, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+    """Serve the pages of metrics."""
+    registry = Registry(
+        *parts.metrics.collectors,
+        ProcessCollector(),
+        RuntimeCollector(),
+        BuildInfo(module_path="praefect", version=parts.version),
+    )
+    database = Registry()
+    for query in parts.metrics.database_queries(parts.datastore.repositories, parts.datastore.queue):
+        database.register_query(query)
+    address = parts.config.prometheus_listen_addr
+    _log.info("Starting prometheus listener", address=address)
+    async with serve_metrics(
+        address,
+        registry,
+        tasks=tasks,
+        query_timeout=parts.config.prometheus.scrape_timeout,
+        database=database,
+    ):
+        yield
+
+
+def kind_of(method: str) -> str:
+    """Return the type of a method as it is served here: what is forwarded is an opaque stream in both directions."""
+    info = METHODS.get(method)
+    if info is not None and info.intercepted:
+        return info.kind
+    return _OWN_KINDS.get(method, "bidi_stream")
+
+
+def _router(parts: Parts) -> Router:
+    layouts = [
+        VirtualStorageLayout(
+            name=VirtualStorage(vs.name),
+            storages=tuple(parts.layouts[VirtualStorage(vs.name)]),
+            default_replication_factor=vs.default_replication_factor,
+        )
+        for vs in parts.config.virtual_storages
+    ]
+    return Router(
+        layouts=layouts,
+        health=parts.health,
+        consistent=parts.datastore.cache,
+        primaries=parts.elector,
+        assignments=parts.datastore.assignments,
+        records=parts.datastore.repositories,
+        random=random.SystemRandom(),
+    )
+
+
+def _coordinator(parts: Parts, router: Router) -> Coordinator:
+    datastore, metrics = parts.datastore, parts.metrics
+    return Coordinator(
+        router=router,
+        forwarder=Forwarder(
+            nodes=parts.nodes, transactions=parts.transactions, sidechannels=SidechannelBridges(parts.sidechannels)
+        ),
+        finalizer=Finalizer(
+            records=datastore.repositories,
+            queue=datastore.queue,
+            forget=datastore.cache.forget,
+            observer=FinalizeObserver(judged=metrics.count_verdict),
+        ),
+        completions=parts.completions,
+        observer=CallObserver(read_routed=metrics.count_read),
+    )
+
+
+def _add_services(parts: Parts, router: Router, server: Server) -> None:
+    """Add what Praefect answers itself."""
+    datastore = parts.datastore
+    InterceptedMethods(records=datastore.repositories, router=router, nodes=parts.nodes).register(server)
+    info = PraefectInfoService(
+        layouts=parts.layouts,
+        records=datastore.repositories,
+        verification=datastore.verification,
+        assignments=datastore.assignments,
+        factors=datastore.assignments,
+        primaries=parts.elector,
+        nodes=parts.nodes,
+    )
+    server.add_service(praefect_pb2.DESCRIPTOR.services_by_name["PraefectInfoService"], info)
+    checks = readiness_checks(datastore.checks, datastore.repositories, parts.nodes, parts.layouts)
+    server.add_service(
+        server_pb2.DESCRIPTOR.services_by_name["ServerService"],
+        ServerService(layouts=parts.layouts, nodes=parts.nodes, checks=checks),
+    )
+    server.add_service(
+        transaction_pb2.DESCRIPTOR.services_by_name["RefTransaction"], RefTransactionService(parts.transactions)
+    )
+    add_health(server)
+    add_reflection(server)
