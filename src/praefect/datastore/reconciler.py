@@ -22,9 +22,13 @@ class ReconcilerStore:
     async def schedule(self, healthy: Mapping[VirtualStorage, Sequence[Storage]]) -> Sequence[ScheduledJob]:
         """Queue the jobs that are missing among healthy storages; return them, none while another does it."""
         virtual_storages, storages = pairs(healthy)
-        rows = await self._database.fetch_all(
-            _QUERIES["schedule"], virtual_storages=virtual_storages, storages=storages
-        )
+        async with self._database.transaction() as transaction:
+            (lock,) = await transaction.fetch_all(_QUERIES["try_lock"])
+            if not lock["is_obtained"]:
+                return []
+            rows = await transaction.fetch_all(
+                _QUERIES["schedule"], virtual_storages=virtual_storages, storages=storages
+            )
         return [
             ScheduledJob(
                 repository_id=RepositoryId(row["repository_id"]),

@@ -87,7 +87,8 @@ class VerificationStore:
 
     async def mark_virtual_storage(self, virtual_storage: VirtualStorage) -> int:
         """Have all replicas of a virtual storage verified soon; return how many were marked."""
-        return await self._database.execute(_QUERIES["mark_virtual_storage"], virtual_storage=virtual_storage)
+        rows = await self._database.fetch_all(_QUERIES["storages_of"], virtual_storage=virtual_storage)
+        return sum([await self.mark_storage(virtual_storage, Storage(row["storage"])) for row in rows])
 
     async def mark_storage(self, virtual_storage: VirtualStorage, storage: Storage) -> int:
         """Have all replicas on a storage verified soon; return how many were marked."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
@@ -387,3 +388,51 @@ async def test_update_and_removal_in_progress_together_free_their_lock_with_the_
     assert await connection.run("SELECT acquired FROM replication_queue_lock") == [(True,)]
     await datastore.queue.acknowledge(EventState.FAILED, [second.id])
     assert await connection.run("SELECT acquired FROM replication_queue_lock") == [(False,)]
+
+
+async def test_reconcilers_racing_schedule_each_job_once(datastore: Datastore, connection: Rows) -> None:
+    for number in range(20):
+        await create(datastore, ONE, TWO, path=RelativePath(f"r/{number}.git"))
+    healthy = {VS: [ONE, TWO, THREE]}
+    async with asyncio.TaskGroup() as group:
+        passes = [
+            group.create_task(datastore.reconciler.schedule(healthy), name=f"reconciler {number}")
+            for number in range(8)
+        ]
+    scheduled = [job.relative_path for one in passes for job in one.result()]
+    assert len(scheduled) == len(set(scheduled)) == 20
+    assert len(await connection.run("SELECT FROM replication_queue")) == 20
+
+
+async def test_removal_queued_by_another_is_left_out(
+    datastore: Datastore, database: DatabaseConfig, connection: Rows
+) -> None:
+    repository_id = await create(datastore, ONE, TWO)
+    await connection.run(
+        "INSERT INTO repository_assignments SELECT 'default', 'a/b.git', 'gitaly-1', %s", repository_id
+    )
+    competitor = f"""
+        INSERT INTO replication_queue_lock (id) VALUES ('default|gitaly-2|a/b.git');
+        INSERT INTO replication_queue (lock_id, job) VALUES ('default|gitaly-2|a/b.git', '{{"change": "delete_replica",
+            "virtual_storage": "default", "relative_path": "a/b.git", "target_node_storage": "gitaly-2",
+            "repository_id": {repository_id}}}')
+    """
+    async with while_it_waits(database, datastore.reconciler.schedule({VS: [ONE, TWO]}), competitor) as schedule:
+        pass
+    assert schedule.result() == []
+    assert len(await connection.run("SELECT FROM replication_queue")) == 1
+
+
+async def test_lease_is_given_to_one_verifier(datastore: Datastore) -> None:
+    for number in range(20):
+        await create(datastore, ONE, TWO, path=RelativePath(f"r/{number}.git"))
+    async with asyncio.TaskGroup() as group:
+        acquisitions = [
+            group.create_task(
+                datastore.verification.acquire({VS: [ONE, TWO]}, timedelta(days=7), 7), name=f"verifier {number}"
+            )
+            for number in range(6)
+        ]
+    leased = [replica for acquisition in acquisitions for replica in acquisition.result()]
+    rest = await datastore.verification.acquire({VS: [ONE, TWO]}, timedelta(days=7), 100)
+    assert len(leased) + len(rest) == len({*leased, *rest}) == 40

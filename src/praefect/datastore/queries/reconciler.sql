@@ -1,13 +1,16 @@
+-- name: try_lock
+-- Tries to keep other reconcilers out until the transaction ends, without waiting.
+-- Advisory lock 1, shared with other Praefects.
+SELECT pg_try_advisory_xact_lock(1) AS is_obtained;
+
 -- name: schedule
 -- Queues an update for every healthy storage that shall hold a repository and is behind, and for each repository at most
 -- one removal of a replica that nobody assigned and that no other replica needs. Lists the jobs.
--- Advisory lock 1 keeps others out for the length of the statement; without it nothing is done. A statement whose
--- snapshot is older than the lock may repeat an update, which does no harm; a second removal fails on
--- delete_replica_unique_index. The removal is safe in the snapshot: every assigned storage has a replica, and every other
--- replica is at least as new; whoever works on the job later changes nothing about that, because replicas do not go back.
-WITH lock AS (
-    SELECT pg_try_advisory_xact_lock(1) AS is_obtained
-), healthy AS (
+-- Runs in a transaction that has obtained the advisory lock, so that its snapshot shows what the holder before it queued.
+-- The removal is safe in the snapshot: every assigned storage has a replica, and every other replica is at least as new;
+-- whoever works on the job later changes nothing about that, because replicas do not go back. A removal that somebody
+-- else queued since the snapshot violates delete_replica_unique_index and is left out.
+WITH healthy AS (
     SELECT virtual_storage, storage
     FROM unnest(%(virtual_storages)s::text[], %(storages)s::text[]) AS pairs (virtual_storage, storage)
 ), unfinished AS (
@@ -36,8 +39,7 @@ WITH lock AS (
         AND sources.generation = repositories.generation
     JOIN healthy AS healthy_sources
         ON healthy_sources.virtual_storage = repositories.virtual_storage AND healthy_sources.storage = sources.storage
-    WHERE (SELECT is_obtained FROM lock)
-    AND present.generation IS DISTINCT FROM repositories.generation
+    WHERE present.generation IS DISTINCT FROM repositories.generation
     AND (
         NOT EXISTS (
             SELECT FROM repository_assignments AS assignments
@@ -72,8 +74,7 @@ WITH lock AS (
     FROM repositories
     JOIN storage_repositories AS surplus ON surplus.repository_id = repositories.repository_id
     JOIN healthy ON healthy.virtual_storage = repositories.virtual_storage AND healthy.storage = surplus.storage
-    WHERE (SELECT is_obtained FROM lock)
-    AND EXISTS (
+    WHERE EXISTS (
         SELECT FROM repository_assignments AS assignments
         WHERE assignments.repository_id = repositories.repository_id
     )
@@ -120,6 +121,7 @@ WITH lock AS (
         ),
         jsonb_build_object('correlation_id', encode(convert_to(random()::text, 'UTF8'), 'base64'))
     FROM jobs
+    ON CONFLICT DO NOTHING
     RETURNING id, job, meta
 )
 SELECT

@@ -86,19 +86,19 @@ UPDATE storage_repositories
 SET verified_at = NULL
 WHERE repository_id = %(repository_id)s AND verified_at IS NOT NULL;
 
--- name: mark_virtual_storage
--- Forgets when the replicas of a virtual storage were verified.
--- Locks the rows it changes.
-UPDATE storage_repositories AS replicas
-SET verified_at = NULL
-FROM repositories
-WHERE repositories.repository_id = replicas.repository_id
-AND repositories.virtual_storage = %(virtual_storage)s
-AND replicas.verified_at IS NOT NULL;
+-- name: storages_of
+-- Lists the storages on which a virtual storage has replicas.
+-- One snapshot, no locks.
+SELECT DISTINCT replicas.storage
+FROM storage_repositories AS replicas
+JOIN repositories ON repositories.repository_id = replicas.repository_id
+WHERE repositories.virtual_storage = %(virtual_storage)s
+ORDER BY replicas.storage;
 
 -- name: mark_storage
 -- Forgets when the replicas on a storage were verified.
--- Locks the rows it changes.
+-- Locks the rows it changes. Of each repository it touches one replica: a statement that touched two of different
+-- generations would announce the repository as changed, and fail where the names of all those exceed 8000 bytes.
 UPDATE storage_repositories AS replicas
 SET verified_at = NULL
 FROM repositories
