@@ -108,7 +108,9 @@ class RepositoryStore:
         Raises:
             RepositoryNotFoundError: It is not recorded.
         """
-        return await self._get_one(repository_id=repository_id)
+        for metadata in await self._read(keep="all", repository_id=repository_id):
+            return metadata
+        raise RepositoryNotFoundError
 
     async def get_metadata_by_path(
         self, virtual_storage: VirtualStorage, relative_path: RelativePath
@@ -118,7 +120,8 @@ class RepositoryStore:
         Raises:
             RepositoryNotFoundError: It is not recorded.
         """
-        return await self._get_one(virtual_storage=virtual_storage, relative_path=relative_path)
+        # By way of the id, with which the statement finds its rows by indexes alone.
+        return await self.get_metadata(await self.get_repository_id(virtual_storage, relative_path))
 
     async def dataloss(
         self, virtual_storage: VirtualStorage, *, include_partially_available: bool
@@ -290,26 +293,12 @@ class RepositoryStore:
             await transaction.execute(_QUERIES["lock"], repository_id=repository_id)
             await transaction.execute(_QUERIES["delete_invalid"], repository_id=repository_id, storage=storage)
 
-    async def _get_one(
-        self,
-        *,
-        repository_id: RepositoryId | None = None,
-        virtual_storage: VirtualStorage | None = None,
-        relative_path: RelativePath | None = None,
-    ) -> RepositoryMetadata:
-        for metadata in await self._read(
-            keep="all", repository_id=repository_id, virtual_storage=virtual_storage, relative_path=relative_path
-        ):
-            return metadata
-        raise RepositoryNotFoundError
-
     async def _read(
         self,
         *,
         keep: str,
         repository_id: RepositoryId | None = None,
         virtual_storage: VirtualStorage | None = None,
-        relative_path: RelativePath | None = None,
     ) -> Sequence[RepositoryMetadata]:
         virtual_storages, storages = self._layout.pairs()
         rows = await self._database.fetch_all(
@@ -317,7 +306,6 @@ class RepositoryStore:
             keep=keep,
             repository_id=repository_id,
             virtual_storage=virtual_storage,
-            relative_path=relative_path,
             virtual_storages=virtual_storages,
             storages=storages,
         )

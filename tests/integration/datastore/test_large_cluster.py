@@ -27,6 +27,13 @@ HOT: Mapping[tuple[str, str], Mapping[str, object]] = {
     ("repositories", "increment_generation"): {"repository_id": 1, "storages": ["gitaly-1", "gitaly-2"]},
     ("repositories", "get_generations"): {"repository_id": 1, "source": "gitaly-1", "target": "gitaly-2"},
     ("election", "elect"): {"repository_id": 1},
+    ("metadata", "read"): {
+        "keep": "all",
+        "repository_id": 1,
+        "virtual_storage": None,
+        "virtual_storages": [VS, VS, VS],
+        "storages": ["gitaly-1", "gitaly-2", "gitaly-3"],
+    },
     ("assignments", "get"): {"repository_id": 1, "storages": ["gitaly-1", "gitaly-2"]},
     ("queue", "dequeue"): {
         "virtual_storage": "other",

@@ -3,7 +3,8 @@
 -- are left out; only those repositories are kept that are "unavailable" (no replica could be the primary), or
 -- "degraded" (some assigned replica could not), or "all".
 -- One snapshot, no locks. Explicit assignments count only for configured storages; without any, all of these count. The
--- filters are folded when the statement is planned, which happens anew each time.
+-- filters are folded when the statement is planned, which happens anew each time; the one on valid_primaries must be a
+-- constant, because PostgreSQL pushes nothing else below a window function.
 WITH configured AS (
     SELECT virtual_storage, storage
     FROM unnest(%(virtual_storages)s::text[], %(storages)s::text[]) AS pairs (virtual_storage, storage)
@@ -12,7 +13,10 @@ WITH configured AS (
     FROM repositories
     WHERE (%(repository_id)s::bigint IS NULL OR repository_id = %(repository_id)s::bigint)
     AND (%(virtual_storage)s::text IS NULL OR virtual_storage = %(virtual_storage)s::text)
-    AND (%(relative_path)s::text IS NULL OR relative_path = %(relative_path)s::text)
+), valid AS (
+    SELECT repository_id, storage
+    FROM valid_primaries
+    WHERE %(repository_id)s::bigint IS NULL OR repository_id = %(repository_id)s::bigint
 ), explicit AS (
     SELECT repository_id, assignments.storage
     FROM selected
@@ -58,7 +62,7 @@ WITH configured AS (
     LEFT JOIN joined ON joined.repository_id = selected.repository_id
     LEFT JOIN healthy_storages AS healthy
         ON healthy.virtual_storage = selected.virtual_storage AND healthy.storage = joined.storage
-    LEFT JOIN valid_primaries AS valid
+    LEFT JOIN valid
         ON valid.repository_id = selected.repository_id AND valid.storage = joined.storage
 ), judged AS (
     SELECT
