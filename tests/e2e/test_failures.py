@@ -93,7 +93,11 @@ async def test_stopped_praefect_is_unavailable(own: ClusterClient, tmp_path: Pat
     assert await _exists(own, project["id"]) is StatusCode.UNAVAILABLE
     assert "14:" in result.errors
     await own.cluster.start_praefect()
-    (await git(tmp_path, "clone", own.cluster.clone_url("p"), "work")).ok()
+
+    async def cloned() -> bool:
+        return (await git(tmp_path, "clone", own.cluster.clone_url("p"), "work")).code == 0
+
+    await eventually(cloned, within_seconds=10)
 
 
 async def test_stopped_nodes_are_unavailable(own: ClusterClient, tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ async def test_postgresql_away_reads_go_on_and_writes_come_back(own: ClusterClie
     project = await own.create_project("p")
     work = await own.clone("p", tmp_path)
     assert await _exists(own, project["id"]) is StatusCode.OK
-    postmaster = int((own.cluster.layout.postgres / "postmaster.pid").read_text().splitlines()[0])
+    postmaster = int((own.cluster.layout.postgres / "cluster" / "postmaster.pid").read_text().splitlines()[0])
     _signal_tree(postmaster, signal.SIGSTOP)
     try:
         assert await _exists(own, project["id"]) is StatusCode.OK

@@ -107,7 +107,7 @@ async def test_deleting_and_forcing_branches(shared: ClusterClient, tmp_path: Pa
 async def test_client_that_dies_half_way_leaves_nothing(shared: ClusterClient, tmp_path: Path) -> None:
     project = await shared.create_project("half")
     before = await shared.references(project["id"])
-    credentials = aiohttp.BasicAuth("root", shared.cluster.secrets.access_token)
+    credentials = aiohttp.encode_basic_auth("root", shared.cluster.secrets.access_token)
     command = f"{'0' * 40} {'1' * 40} refs/heads/x\0 report-status"
     packet = f"{len(command) + 4:04x}{command}0000".encode() + b"PACK\x00\x00\x00\x02\x00\x00\x00\x01" + b"x" * 1000
 
@@ -115,7 +115,7 @@ async def test_client_that_dies_half_way_leaves_nothing(shared: ClusterClient, t
         yield packet
         raise ConnectionResetError
 
-    async with aiohttp.ClientSession(auth=credentials, trust_env=False) as session:
+    async with aiohttp.ClientSession(headers={"Authorization": credentials}, trust_env=False) as session:
         with pytest.raises((aiohttp.ClientError, ConnectionResetError)):
             await session.post(
                 f"{shared.cluster.url}/half.git/git-receive-pack",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import socket
+import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,6 +20,7 @@ VIRTUAL_STORAGE = "default"
 USERNAME = "root"
 DATABASE = "praefect_production"
 ROLE = "praefect"
+MAX_RUNTIME_PATH_BYTES = 60  # a socket's whole path has 107
 
 
 class DemoDirectoryError(FailedPreconditionError):
@@ -107,6 +111,14 @@ class Layout:
         """Return the directory a node keeps repositories in."""
         return self.directory / name / "repositories"
 
+    def node_runtime(self, name: str) -> Path:
+        """Return the directory of a node's sockets: below the data directory unless that makes their paths too long."""
+        below = self.directory / name / "run"
+        if len(os.fsencode(below)) <= MAX_RUNTIME_PATH_BYTES:
+            return below
+        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"praefect-{os.getuid()}-{digest}" / name
+
     def log(self, name: str) -> Path:
         """Return a part's log file."""
         return self.logs / f"{name}.log"
@@ -124,7 +136,7 @@ class Layout:
                 self.praefect_config.parent,
                 self.gateway_config.parent,
                 *(self.node_storage(name) for name in self.node_names),
-                *(self.directory / name / "run" for name in self.node_names),
+                *(self.node_runtime(name) for name in self.node_names),
             ):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
@@ -194,7 +206,7 @@ name = {_text(VIRTUAL_STORAGE)}
     def _node(self, name: str, port: int, made: Secrets, ports: Ports) -> str:
         return f"""# Written at each start of the demo.
 listen_addr = "127.0.0.1:{port}"
-runtime_dir = {_text(str(self.directory / name / "run"))}
+runtime_dir = {_text(str(self.node_runtime(name)))}
 
 [auth]
 token = {_text(made.internal_token)}
@@ -271,7 +283,5 @@ def _text(value: str) -> str:
 
 def program(name: str) -> Sequence[str]:
     """Return the command line that starts one of our programs with the running interpreter."""
-    import sys
-
     module = {"praefect": "main", "praefect-node": "node", "praefect-gateway": "gateway"}[name]
     return (sys.executable, "-m", f"praefect.cli.{module}")

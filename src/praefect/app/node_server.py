@@ -25,14 +25,18 @@ from praefect.node.services.repository.service import RepositoryService
 from praefect.node.services.server import ServerService
 from praefect.node.services.smarthttp import SmartHttpService
 from praefect.node.services.ssh import NegotiationTimeouts, SshService
+from praefect.node.services.switched_off import BackupService, PartitionService, RaftService
 from praefect.proto import (
+    backup_pb2,
     blob_pb2,
+    cluster_pb2,
     commit_pb2,
     diff_pb2,
     hook_pb2,
     internal_pb2,
     objectpool_pb2,
     operations_pb2,
+    partition_pb2,
     ref_pb2,
     remote_pb2,
     repository_pb2,
@@ -131,6 +135,7 @@ def _add_services(server: Server, config: NodeConfig, services: NodeServices, gu
         signing_key=config.git.signing_key,
     )
     table: list[tuple[FileDescriptor, str, object]] = [
+        (backup_pb2.DESCRIPTOR, "BackupService", BackupService()),
         (blob_pb2.DESCRIPTOR, "BlobService", BlobService(context)),
         (commit_pb2.DESCRIPTOR, "CommitService", CommitService(context)),
         (diff_pb2.DESCRIPTOR, "DiffService", DiffService(context)),
@@ -138,6 +143,8 @@ def _add_services(server: Server, config: NodeConfig, services: NodeServices, gu
         (internal_pb2.DESCRIPTOR, "InternalGitaly", InternalService(context)),
         (objectpool_pb2.DESCRIPTOR, "ObjectPoolService", ObjectPoolService(context)),
         (operations_pb2.DESCRIPTOR, "OperationService", OperationService(context, services.updater)),
+        (partition_pb2.DESCRIPTOR, "PartitionService", PartitionService()),
+        (cluster_pb2.DESCRIPTOR, "RaftService", RaftService()),
         (ref_pb2.DESCRIPTOR, "RefService", RefService(context)),
         (remote_pb2.DESCRIPTOR, "RemoteService", RemoteService(context)),
         (repository_pb2.DESCRIPTOR, "RepositoryService", RepositoryService(context)),

@@ -22,6 +22,7 @@ from praefect.transport.grpc.status import StatusCode, StatusError
 from praefect.transport.sidechannel import SidechannelRegistry
 
 CALL_SECONDS = 30.0
+RECONNECT_LIMIT_SECONDS = 1.0  # so soon after a storage is back it is used
 CLIENT_NAME = "gitlab-web"
 
 
@@ -84,6 +85,7 @@ async def open_storages(configs: Sequence[GatewayStorageConfig], *, tls: ClientT
                 tls=tls,
                 multiplex=True,
                 sidechannels=sidechannels,
+                reconnect_limit_seconds=RECONNECT_LIMIT_SECONDS,
             )
             storages.append(
                 Storage(
