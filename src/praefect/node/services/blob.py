@@ -64,10 +64,9 @@ class BlobService:
     async def get_blob(self, request: GetBlobRequest, call: ServerCall) -> AsyncGenerator[GetBlobResponse, None]:
         """Yield a blob by its id; an empty message if there is none."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.oid:
             raise InvalidArgumentError("empty Oid")
-        repository = self._storages.open(request.repository)
         async with self._context.objects.reader(repository) as reader:
             info = await reader.info(request.oid.encode())
             if info is None or info.type != "blob":
@@ -90,12 +89,11 @@ class BlobService:
     async def get_blobs(self, request: GetBlobsRequest, call: ServerCall) -> AsyncGenerator[GetBlobsResponse, None]:
         """Yield blobs by revision and path."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.revision_paths:
             raise InvalidArgumentError("empty RevisionPaths")
         for wanted in request.revision_paths:
             check_revision(wanted.revision.encode())
-        repository = self._storages.open(request.repository)
         async with self._context.objects.reader(repository) as reader:
             for wanted in request.revision_paths:
                 async with aclosing(_entry_responses(reader, wanted, request.limit)) as responses:
@@ -105,10 +103,9 @@ class BlobService:
     async def list_blobs(self, request: ListBlobsRequest, call: ServerCall) -> AsyncGenerator[ListBlobsResponse, None]:
         """Yield the blobs that revisions reach."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.revisions:
             raise InvalidArgumentError("missing revisions")
-        repository = self._storages.open(request.repository)
         found = await self._reachable(repository, request.revisions, "object:type=blob")
         if request.limit:
             found = found[: request.limit]
@@ -147,10 +144,9 @@ class BlobService:
     ) -> AsyncGenerator[GetLFSPointersResponse, None]:
         """Yield those of the named blobs that are pointers."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.blob_ids:
             raise InvalidArgumentError("empty BlobIds")
-        repository = self._storages.open(request.repository)
         oids = [oid.encode() for oid in request.blob_ids]
         async with self._context.objects.reader(repository) as reader:
             infos = await reader.infos(oids)
@@ -167,10 +163,9 @@ class BlobService:
     ) -> AsyncGenerator[ListLFSPointersResponse, None]:
         """Yield the pointers that revisions reach."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.revisions:
             raise InvalidArgumentError("missing revisions")
-        repository = self._storages.open(request.repository)
         found = await self._reachable(repository, request.revisions, "object:type=blob", f"blob:limit={_LFS_MAX_BYTES}")
         pointers = self._pointers(repository, [each.oid for each in found], limit=request.limit)
         async with aclosing(batches_by_size(pointers)) as batches:

@@ -69,10 +69,9 @@ class RemoteService:
     ) -> FindRemoteRootRefResponse:
         """Return the default branch of a remote."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.remote_url:
             raise InvalidArgumentError("missing remote URL")
-        repository = self._storages.open(request.repository)
         remote = Remote(
             url=request.remote_url,
             authorization=request.http_authorization_header,
@@ -102,12 +101,11 @@ class RemoteService:
         first = await anext(requests, None)
         if first is None:
             raise InternalError("receive first request: EOF")
-        self._storages.locate(first.repository)
+        repository = self._storages.open(first.repository)
         if not first.HasField("remote"):
             raise InvalidArgumentError("missing Remote")
         if not first.remote.url:
             raise InvalidArgumentError("remote is missing URL")
-        repository = self._storages.open(first.repository)
         globs = list(first.only_branches_matching)
         async for request in requests:
             globs += request.only_branches_matching

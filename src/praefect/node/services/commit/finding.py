@@ -47,9 +47,8 @@ class FindingPart(CommitPart):
     async def find_commit(self, request: FindCommitRequest, call: ServerCall) -> FindCommitResponse:
         """Return the commit a revision leads to, nothing if it leads to none."""
         del call
-        self._storages.locate(request.repository)
-        check_revision(request.revision)
         repository = self._storages.open(request.repository)
+        check_revision(request.revision)
         commit = await find_commit(self._context.objects, repository, request.revision, trailers=request.trailers)
         return FindCommitResponse(commit=commit)
 
@@ -88,12 +87,11 @@ class FindingPart(CommitPart):
     ) -> LastCommitForPathResponse:
         """Return the newest commit that touches a path, nothing if there is none."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision)
         path = request.path.rstrip(b"/")
         if path.startswith(b"/") or b".." in path.split(b"/"):
             raise InvalidArgumentError("path escapes repository root")
-        repository = self._storages.open(request.repository)
         environment = pathspec_environment(request.global_options)
         if request.literal_pathspec:
             environment = {"GIT_LITERAL_PATHSPECS": "1"}
@@ -151,10 +149,9 @@ class FindingPart(CommitPart):
     ) -> AsyncGenerator[GetCommitSignaturesResponse, None]:
         """Yield signature and signed content of the commits that are signed."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.commit_ids:
             raise InvalidArgumentError("empty CommitIds")
-        repository = self._storages.open(request.repository)
         object_format = object_format_of(repository.path)
         oids = [object_format.check_id(oid) for oid in request.commit_ids]
         # The signature covers the commit as it is, so no mailmap is applied.

@@ -54,11 +54,10 @@ class HistoryPart(CommitPart):
     ) -> AsyncGenerator[FindCommitsResponse, None]:
         """Yield the commits that ``git log`` finds."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision, allow_empty=True)
         if any(not path for path in request.paths):
             raise InvalidArgumentError("path is empty string")
-        repository = self._storages.open(request.repository)
         revision = request.revision
         if not revision and not request.all:
             revision = await find_default_branch(self._git, repository)
@@ -111,7 +110,7 @@ class HistoryPart(CommitPart):
     async def raw_blame(self, request: RawBlameRequest, call: ServerCall) -> AsyncGenerator[RawBlameResponse, None]:
         """Yield git's blame of a file."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision)
         if not request.path:
             raise InvalidArgumentError("empty Path")
@@ -120,7 +119,6 @@ class HistoryPart(CommitPart):
         path = posixpath.normpath(request.path)
         if path.startswith((b"/", b"../")) or path == b"..":
             raise InvalidArgumentError("path escapes repository root")
-        repository = self._storages.open(request.repository)
         directory = self._context.temporary.create(repository.root, "blame")
         try:
             flags = ["-p"]
@@ -153,13 +151,12 @@ class HistoryPart(CommitPart):
     ) -> AsyncGenerator[ListLastCommitsForTreeResponse, None]:
         """Yield for each entry of a directory the newest commit that touched it."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         revision = check_revision(request.revision.encode())
         if request.offset < 0:
             raise InvalidArgumentError("offset negative")
         if request.limit < 0:
             raise InvalidArgumentError("limit negative")
-        repository = self._storages.open(request.repository)
         path = request.path.strip(b"/").removeprefix(b"./")
         entries = await self._tree(repository, revision, b"" if path == b"." else path)
         wanted = entries[request.offset : request.offset + request.limit]

@@ -49,11 +49,10 @@ class ListingPart(CommitPart):
     ) -> AsyncGenerator[ListCommitsResponse, None]:
         """Yield the commits that revisions reach."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.revisions:
             raise InvalidArgumentError("missing revisions")
         lines = [check_pseudo_revision(revision.encode()) for revision in request.revisions]
-        repository = self._storages.open(request.repository)
         oids = await self._rev_list(repository, request, lines)
         oids, has_more = _page(oids, request.pagination_params, present=request.HasField("pagination_params"))
         first = True
@@ -100,9 +99,8 @@ class ListingPart(CommitPart):
     ) -> AsyncGenerator[FindAllCommitsResponse, None]:
         """Yield the commits of a revision or of all branches."""
         del call
-        self._storages.locate(request.repository)
-        check_revision(request.revision, allow_empty=True)
         repository = self._storages.open(request.repository)
+        check_revision(request.revision, allow_empty=True)
         flags = ["--pretty=%H"]
         if request.max_count > 0:
             flags.append(f"--max-count={request.max_count}")
@@ -124,11 +122,10 @@ class ListingPart(CommitPart):
     ) -> AsyncGenerator[CommitsByMessageResponse, None]:
         """Yield commits whose message matches, newest first."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision, allow_empty=True)
         if not request.query:
             raise InvalidArgumentError("empty Query")
-        repository = self._storages.open(request.repository)
         revision = request.revision or await find_default_branch(self._git, repository)
         flags = ["--format=%H", "--regexp-ignore-case", f"--grep={request.query}", f"--skip={request.offset}"]
         flags.append(f"--max-count={request.limit}")
@@ -147,24 +144,22 @@ class ListingPart(CommitPart):
     async def commit_is_ancestor(self, request: CommitIsAncestorRequest, call: ServerCall) -> CommitIsAncestorResponse:
         """Tell whether one commit is an ancestor of another; whatever git cannot answer is no."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.ancestor_id:
             raise InvalidArgumentError("empty ancestor sha")
         if not request.child_id:
             raise InvalidArgumentError("empty child sha")
-        repository = self._storages.open(request.repository)
         command = Command(name="merge-base", flags=["--is-ancestor"], arguments=[request.ancestor_id, request.child_id])
         return CommitIsAncestorResponse(value=(await self._git.run(repository, command)).returncode == 0)
 
     async def count_commits(self, request: CountCommitsRequest, call: ServerCall) -> CountCommitsResponse:
         """Count the commits that revisions reach; what git cannot count is none."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision, allow_empty=True)
         revisions = [check_pseudo_revision(revision) for revision in request.revisions]
         if not revisions and not request.revision and not request.all:
             raise InvalidArgumentError("empty Revision and false All")
-        repository = self._storages.open(request.repository)
         if request.all:
             revisions = [b"--all"]
         elif not revisions:
@@ -185,13 +180,12 @@ class ListingPart(CommitPart):
     ) -> CountDivergingCommitsResponse:
         """Count the commits that only one of two revisions reaches."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         left, right = getattr(request, "from"), request.to
         if not left or not right:
             raise InvalidArgumentError("from and to are both required")
         check_revision(left)
         check_revision(right)
-        repository = self._storages.open(request.repository)
         flags = ["--count", "--left-right"]
         if request.max_count > 0:
             flags.append(f"--max-count={request.max_count}")

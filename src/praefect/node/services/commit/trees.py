@@ -52,7 +52,7 @@ class TreePart(CommitPart):
     async def tree_entry(self, request: TreeEntryRequest, call: ServerCall) -> AsyncGenerator[TreeEntryResponse, None]:
         """Yield one entry of a tree: what it is, then its content if it is a file."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision)
         if not request.path:
             raise InvalidArgumentError("empty Path")
@@ -60,7 +60,6 @@ class TreePart(CommitPart):
             raise InvalidArgumentError("negative Limit")
         if request.max_size < 0:
             raise InvalidArgumentError("negative MaxSize")
-        repository = self._storages.open(request.repository)
         async with self._context.objects.reader(repository) as reader:
             entry = await find_entry(reader, request.revision, request.path)
             if entry is None:
@@ -77,12 +76,11 @@ class TreePart(CommitPart):
     ) -> AsyncGenerator[GetTreeEntriesResponse, None]:
         """Yield the entries of a directory."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.revision)
         if not request.path:
             detail = GetTreeEntriesError(path=PathError(error_type=PathError.ERROR_TYPE_EMPTY_PATH))
             raise StatusError(StatusCode.INVALID_ARGUMENT, "empty path", [detail])
-        repository = self._storages.open(request.repository)
         path = b"" if request.path in (b".", b"/", b"./") else request.path.rstrip(b"/")
         entries = await self._entries(repository, request, path)
         entries, cursor = _page(_sorted(entries, request), request)
@@ -120,9 +118,8 @@ class TreePart(CommitPart):
     async def list_files(self, request: ListFilesRequest, call: ServerCall) -> AsyncGenerator[ListFilesResponse, None]:
         """Yield the paths of all files of a revision."""
         del call
-        self._storages.locate(request.repository)
-        check_revision(request.revision, allow_empty=True)
         repository = self._storages.open(request.repository)
+        check_revision(request.revision, allow_empty=True)
         revision = request.revision or await find_default_branch(self._git, repository)
         if not revision:
             raise FailedPreconditionError("repository does not have a default branch")
@@ -147,9 +144,8 @@ class TreePart(CommitPart):
     async def commit_stats(self, request: CommitStatsRequest, call: ServerCall) -> CommitStatsResponse:
         """Count what a commit changes against its first parent."""
         del call
-        self._storages.locate(request.repository)
-        check_revision(request.revision)
         repository = self._storages.open(request.repository)
+        check_revision(request.revision)
         async with self._context.objects.reader(repository) as reader:
             oid = await resolve_commit(reader, request.revision)
             parent = await resolve_commit(reader, oid.encode() + b"^") if oid else None

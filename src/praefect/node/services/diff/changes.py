@@ -95,10 +95,9 @@ class ChangesPart(DiffPart):
     async def get_patch_id(self, request: GetPatchIDRequest, call: ServerCall) -> GetPatchIDResponse:
         """Return an id of a diff that is the same wherever the lines stand."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.old_revision, allow_path=True)
         check_revision(request.new_revision, allow_path=True)
-        repository = self._storages.open(request.repository)
         flags = ["--full-index", "-U0"] if request.context_free else ["--full-index"]
         command = Command(
             name="diff", flags=flags, arguments=[request.old_revision, request.new_revision], config=DIFF_CONFIG
@@ -114,9 +113,8 @@ class ChangesPart(DiffPart):
     ) -> AsyncGenerator[RawRangeDiffResponse, None]:
         """Yield git's comparison of two series of commits."""
         del call
-        self._storages.locate(request.repository)
-        revisions = _range_arguments(request)
         repository = self._storages.open(request.repository)
+        revisions = _range_arguments(request)
         command = Command(name="range-diff", flags=["--abbrev=40"], arguments=revisions, config=_FULL_IDS)
         try:
             async with aclosing(output_chunks(self._git, repository, command)) as chunks:
@@ -128,9 +126,8 @@ class ChangesPart(DiffPart):
     async def range_diff(self, request: RangeDiffRequest, call: ServerCall) -> AsyncGenerator[RangeDiffResponse, None]:
         """Yield the pairs of two series of commits, each with what differs."""
         del call
-        self._storages.locate(request.repository)
-        revisions = _range_arguments(request)
         repository = self._storages.open(request.repository)
+        revisions = _range_arguments(request)
         command = Command(name="range-diff", flags=["--abbrev=40", "--no-color"], arguments=revisions, config=_FULL_IDS)
         pair: RangeDiffResponse | None = None
         patch: list[bytes] = []

@@ -41,11 +41,11 @@ class DiffPart:
         self._storages = context.storages
 
     def _open(self, request: TwoCommits) -> LocalRepository:
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.right_commit_id:
             raise InvalidArgumentError("empty RightCommitId")
         if not request.left_commit_id:
             raise InvalidArgumentError("empty LeftCommitId")
         check_revision(request.left_commit_id.encode())
         check_revision(request.right_commit_id.encode())
-        return self._storages.open(request.repository)
+        return repository

@@ -126,10 +126,9 @@ class BranchPart(RefPart):
     ) -> AsyncGenerator[FindAllRemoteBranchesResponse, None]:
         """Yield the branches that were fetched from a remote."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.remote_name:
             raise InvalidArgumentError("empty RemoteName")
-        repository = self._storages.open(request.repository)
         listing = Listing(patterns=[f"refs/remotes/{request.remote_name}/".encode()])
         references = await collect_references(self._git, repository, listing)
         for group in batches_by_count(references, _LINES_PER_MESSAGE):
@@ -141,10 +140,9 @@ class BranchPart(RefPart):
     async def find_branch(self, request: FindBranchRequest, call: ServerCall) -> FindBranchResponse:
         """Return a branch by its short or full name, nothing if there is none."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.name:
             raise InvalidArgumentError("Branch name cannot be empty")
-        repository = self._storages.open(request.repository)
         full = HEADS_PREFIX + request.name.removeprefix(HEADS_PREFIX)
         if not is_reference_name(full):
             return FindBranchResponse()
@@ -160,10 +158,9 @@ class BranchPart(RefPart):
     async def ref_exists(self, request: RefExistsRequest, call: ServerCall) -> RefExistsResponse:
         """Tell whether exactly this reference is there."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.ref.startswith(b"refs/") or not is_reference_name(request.ref):
             raise InvalidArgumentError("invalid refname")
-        repository = self._storages.open(request.repository)
         command = Command(name="show-ref", flags=["--verify", "--quiet"], arguments=[request.ref])
         completed = await self._git.run(repository, command)
         if completed.returncode not in (0, 1):

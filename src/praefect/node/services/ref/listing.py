@@ -76,10 +76,9 @@ class ListingPart(RefPart):
     async def find_refs_by_oid(self, request: FindRefsByOIDRequest, call: ServerCall) -> FindRefsByOIDResponse:
         """Return the names of references that point at an object."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.oid:
             raise InvalidArgumentError("empty Oid")
-        repository = self._storages.open(request.repository)
         patterns = [pattern.encode() for pattern in request.ref_patterns or _DEFAULT_PATTERNS]
         flags = [f"--points-at={request.oid}"]
         if request.limit:

@@ -68,10 +68,9 @@ class TagPart(RefPart):
     async def find_tag(self, request: FindTagRequest, call: ServerCall) -> FindTagResponse:
         """Return one tag by its short name."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.tag_name:
             raise InvalidArgumentError("tag name is empty")
-        repository = self._storages.open(request.repository)
         name = tag_reference(request.tag_name)
         references: list[Reference] = []
         if is_reference_name(name):

@@ -71,9 +71,8 @@ class UpdatePart(RefPart):
 
     async def delete_refs(self, request: DeleteRefsRequest, call: ServerCall) -> DeleteRefsResponse:
         """Delete references; those that are missing already are no error."""
-        self._storages.locate(request.repository)
-        _check_delete(request)
         repository = self._storages.open(request.repository)
+        _check_delete(request)
         names = list(request.refs) or await self._names_without(repository, list(request.except_with_prefix))
         bad = [name for name in names if not name.startswith(b"refs/") or any(c in _BAD_CHARACTERS for c in name)]
         if bad:

@@ -40,9 +40,8 @@ class ArchivePart(RepositoryPart):
     ) -> AsyncGenerator[GetArchiveResponse, None]:
         """Yield an archive of a commit or a directory of it."""
         del call
-        self._storages.locate(request.repository)
-        path, exclude = _paths(request)
         repository = self._storages.open(request.repository)
+        path, exclude = _paths(request)
         await self._check(repository, request, path, exclude)
         async with aclosing(self._archive(repository, request, path, exclude)) as chunks:
             async for chunk in chunks:

@@ -99,10 +99,9 @@ class ForksPart(RepositoryPart):
         self, request: FetchSourceBranchRequest, call: ServerCall
     ) -> FetchSourceBranchResponse:
         """Make a reference what a branch of another repository is; false if that branch cannot be had."""
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         check_revision(request.source_branch)
         check_revision(request.target_ref)
-        repository = self._storages.open(request.repository)
         expected = request.expected_target_old_oid
         old = object_format_of(repository.path).check_id(expected) if expected else None
         is_same = request.source_repository.storage_name == repository.storage_name and (

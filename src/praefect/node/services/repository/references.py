@@ -42,9 +42,8 @@ class ReferencesPart(RepositoryPart):
 
     async def write_ref(self, request: WriteRefRequest, call: ServerCall) -> WriteRefResponse:
         """Set one reference, or HEAD's target."""
-        self._storages.locate(request.repository)
-        _check_write(request)
         repository = self._storages.open(request.repository)
+        _check_write(request)
         voter = self._context.voter(call)
         if request.ref == b"HEAD":
             try:
@@ -72,12 +71,11 @@ class ReferencesPart(RepositoryPart):
     async def find_merge_base(self, request: FindMergeBaseRequest, call: ServerCall) -> FindMergeBaseResponse:
         """Return the best common ancestor."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if len(request.revisions) < 2:
             raise InvalidArgumentError("at least 2 revisions are required")
         for revision in request.revisions:
             check_revision(revision)
-        repository = self._storages.open(request.repository)
         completed = await self._git.run(repository, Command(name="merge-base", arguments=list(request.revisions)))
         if completed.returncode == 1 and not completed.stderr:
             return FindMergeBaseResponse()

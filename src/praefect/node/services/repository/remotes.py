@@ -87,12 +87,11 @@ class RemotesPart(RepositoryPart):
 
     async def fetch_remote(self, request: FetchRemoteRequest, call: ServerCall) -> FetchRemoteResponse:
         """Make references what they are on a remote."""
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.HasField("remote_params"):
             raise InvalidArgumentError("missing remote params")
         if not request.remote_params.url:
             raise InvalidArgumentError("blank or empty remote URL")
-        repository = self._storages.open(request.repository)
         try:
             async with asyncio.timeout(request.timeout or None):
                 changes = await self._fetch(repository, request, call)

@@ -58,9 +58,8 @@ class SearchPart(RepositoryPart):
     ) -> AsyncGenerator[SearchFilesByContentResponse, None]:
         """Yield groups of matching lines with their surroundings."""
         del call
-        self._storages.locate(request.repository)
-        _check_search(request)
         repository = self._storages.open(request.repository)
+        _check_search(request)
         command = Command(
             name="grep",
             flags=[
@@ -99,7 +98,7 @@ class SearchPart(RepositoryPart):
     ) -> AsyncGenerator[SearchFilesByNameResponse, None]:
         """Yield the paths below a pathspec that match an expression."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         _check_search(request)
         if len(request.filter) > _MAX_FILTER:
             raise InvalidArgumentError("filter exceeds maximum length")
@@ -107,7 +106,6 @@ class SearchPart(RepositoryPart):
             pattern = re.compile(request.filter.encode()) if request.filter else None
         except re.error as exc:
             raise InvalidArgumentError(f"filter did not compile: {exc}") from exc
-        repository = self._storages.open(request.repository)
         command = Command(
             name="ls-tree",
             flags=["--full-tree", "--name-status", "-r", "-z"],
@@ -125,9 +123,8 @@ class SearchPart(RepositoryPart):
     ) -> AsyncGenerator[GetRawChangesResponse, None]:
         """Yield what differs between two revisions, with the sizes of the files."""
         del call
-        self._storages.locate(request.repository)
-        _check_change_revisions(request)
         repository = self._storages.open(request.repository)
+        _check_change_revisions(request)
         object_format = object_format_of(repository.path)
         if object_format.is_zero(request.to_revision.encode()):
             return
@@ -165,7 +162,7 @@ class SearchPart(RepositoryPart):
     ) -> GetFileAttributesResponse:
         """Return the attributes that paths have at a revision."""
         del call
-        self._storages.locate(request.repository)
+        repository = self._storages.open(request.repository)
         if not request.revision:
             raise InvalidArgumentError("revision is required")
         check_revision(request.revision)
@@ -173,7 +170,6 @@ class SearchPart(RepositoryPart):
             raise InvalidArgumentError("file paths are required")
         if not request.attributes:
             raise InvalidArgumentError("attributes are required")
-        repository = self._storages.open(request.repository)
         output = await self._check_attributes(repository, request)
         fields = output.split(b"\0")
         infos = [

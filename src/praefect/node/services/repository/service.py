@@ -16,6 +16,7 @@ from praefect.node.services.repository.remotes import RemotesPart
 from praefect.node.services.repository.replication import ReplicationPart
 from praefect.node.services.repository.search import SearchPart
 from praefect.node.services.repository.snapshots import SnapshotPart
+from praefect.node.services.switched_off import SwitchedOffPart
 
 
 class RepositoryService(
@@ -33,5 +34,6 @@ class RepositoryService(
     ReplicationPart,
     SearchPart,
     SnapshotPart,
+    SwitchedOffPart,
 ):
     """All RPCs about a repository as a whole."""
