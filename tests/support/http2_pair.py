@@ -209,6 +209,7 @@ def raw_client(engine_name: str, limits: Limits = QUIET, *, greet: bool = True) 
 
 def _attach(connection: Connection) -> MemoryTransport:
     wire = PausableTransport(record=True)
+    wire.peer = PausableTransport()
     wire.set_protocol(as_protocol(cast("ConnectionProtocol", connection)))
     as_protocol(cast("ConnectionProtocol", connection)).connection_made(wire)
     return wire

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _BURST_BYTES = 1 << 16
 _LINGER_SECONDS = 5.0  # how long a closing connection tries to hand over what it still has to say
-_MAX_NOISE_WHILE_FULL = 1000  # frames that want an answer, taken from a peer that reads none
+_MAX_UNREAD = 1000  # answers owed to a peer that takes none, before nothing more is read from it
 _RAPID_SECONDS = 1.0  # a stream that its client resets sooner is noise
 _FIELD_OVERHEAD = 32  # per field, as SETTINGS_MAX_HEADER_LIST_SIZE counts. Source: RFC 9113 section 6.5.2
 
@@ -66,7 +66,6 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
         "_last_id",
         "_linger",
         "_max_header_list_size",
-        "_noise_while_full",
         "_on_lost",
         "_on_stream",
         "_ping_guard",
@@ -75,6 +74,7 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
         "_slots",
         "_transport",
         "_unflushed",
+        "_unread",
         "closing",
         "context",
         "credit_step",
@@ -117,7 +117,7 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
         interval = limits.min_ping_interval_seconds
         self._ping_guard = PingGuard(interval) if interval is not None else None
         self._answered = False  # whether headers or data were sent since the last PING
-        self._noise_while_full = 0
+        self._unread = 0
         self._corked = self._dirty = False
         self._unflushed = 0
         self._blocked: dict[EngineStream, None] = {}  # in the order in which they found the transport full
@@ -263,9 +263,9 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
     def resume_writing(self) -> None:
         """See ``asyncio.BaseProtocol``."""
         self.paused = False
-        if self._noise_while_full > _MAX_NOISE_WHILE_FULL and self._transport is not None:
+        if self._unread > _MAX_UNREAD and self._transport is not None:
             self._transport.resume_reading()
-        self._noise_while_full = 0
+        self._unread = 0
         creditors, self._creditors = self._creditors, set()
         for stream in creditors:
             if stream.owed:
@@ -403,16 +403,25 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
     def got_request(self, stream: EngineStream, head: RequestHead, *, end: bool) -> None:
         """Server: a request begins."""
         stream.request = head
-        if self.closing or not (head.method and head.path and head.scheme) or self._is_oversized(head.headers):
-            self._codec.reset(stream, ErrorCode.REFUSED_STREAM if self.closing else ErrorCode.PROTOCOL_ERROR)
-            self.mark()
+        if self.closing:
             return
+        if not (head.method and head.path and head.scheme) or self._is_oversized(head.headers):
+            self.refuse(stream, ErrorCode.PROTOCOL_ERROR)
+            return
+        if self.paused:
+            self._got_while_full()
         self.streams[stream.id] = stream
         self._last_id = stream.id
         stream.opened_at = self.last_received
         stream.ended = end
         if self._on_stream is not None:
             self._on_stream(stream)
+
+    def refuse(self, stream: EngineStream, code: ErrorCode) -> None:
+        """Server: reset a stream that nobody has seen."""
+        self._codec.reset(stream, int(code))
+        self.mark()
+        self._got_noise()
 
     def got_response(self, stream: EngineStream, head: ResponseHead) -> None:
         """Client: the head of a response arrived."""
@@ -466,6 +475,7 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
         self._forget(stream)
         self.mark()
         stream.fail(StreamClosedError(message, code=int(code)))
+        self._got_noise()
 
     def got_window(self, stream: EngineStream) -> None:
         """A window opened that a stream waited for."""
@@ -512,10 +522,14 @@ class DriverConnection(asyncio.BufferedProtocol, asyncio.Protocol):
     def _got_noise(self) -> None:
         if self._guard.strike(self.last_received):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "flood")
-        if self.paused and self._transport is not None:
-            self._noise_while_full += 1
-            if self._noise_while_full == _MAX_NOISE_WHILE_FULL + 1:
-                self._transport.pause_reading()
+        if self.paused:
+            self._got_while_full()
+
+    def _got_while_full(self) -> None:
+        """Something arrived that will be answered, from a peer that does not read: at some point, read no more."""
+        self._unread += 1
+        if self._unread == _MAX_UNREAD + 1 and self._transport is not None:
+            self._transport.pause_reading()
 
     def _is_oversized(self, headers: HeaderList) -> bool:
         size = len(headers) * _FIELD_OVERHEAD

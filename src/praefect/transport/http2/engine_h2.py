@@ -307,12 +307,12 @@ class H2Codec:
         if stream.id > self._last_accepted or (
             self._max_streams is not None and len(self._driver.streams) >= self._max_streams
         ):
-            self.reset(stream, ErrorCode.REFUSED_STREAM)
+            self._driver.refuse(stream, ErrorCode.REFUSED_STREAM)
             return
         try:
             head = decode_request(event.headers or ())
         except MalformedFieldsError:
-            self.reset(stream, ErrorCode.PROTOCOL_ERROR)
+            self._driver.refuse(stream, ErrorCode.PROTOCOL_ERROR)
             return
         self._driver.got_request(stream, head, end=event.stream_ended is not None)
 

@@ -233,19 +233,28 @@ class HttpunkCodec:
         verdict = self._state.recv_headers(frame, self._spare)
         kind = verdict.kind
         stream: Any = verdict.handle
+        # The state machine does not mind pseudo-header fields in the wrong place, nor that one is missing.
         if kind == H2_HEADERS_OPENED:
             stream, self._spare = self._spare, EngineStream(driver)
             stream.id = verdict.stream_id
             self._state.accepted(stream.id)
+            if frame.status is not None:
+                driver.refuse(stream, ErrorCode.PROTOCOL_ERROR)
+                return
             head = RequestHead(
                 frame.method or "", frame.scheme or "", frame.authority or "", frame.path or "", frame.headers.items()
             )
             driver.got_request(stream, head, end=verdict.eof)
         elif kind == H2_HEADERS_HEAD:
-            answer = ResponseHead(frame.status or 0, frame.headers.items(), verdict.eof)
-            driver.got_response(stream, answer)
+            if frame.status is None or _is_request(frame):
+                driver.reset_violator(stream, ErrorCode.PROTOCOL_ERROR, "the response's head is malformed")
+            else:
+                driver.got_response(stream, ResponseHead(frame.status, frame.headers.items(), verdict.eof))
         elif kind == H2_HEADERS_TRAILERS:
-            driver.got_trailers(stream, frame.headers.items())
+            if frame.status is not None or _is_request(frame):
+                driver.reset_violator(stream, ErrorCode.PROTOCOL_ERROR, "the trailers are malformed")
+            else:
+                driver.got_trailers(stream, frame.headers.items())
         if flags := verdict.flags:
             self._act(flags)
 
@@ -266,6 +275,10 @@ class HttpunkCodec:
         if stream is not None:
             self._driver.got_violation(stream, code)
         self._act(verdict.flags)
+
+
+def _is_request(frame: H2FrameHeaders) -> bool:
+    return not (frame.method is frame.path is frame.scheme is frame.authority is None)
 
 
 def _header_map(headers: HeaderList) -> HeaderMap:
