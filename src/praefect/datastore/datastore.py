@@ -13,6 +13,7 @@ from praefect.datastore.cache import CacheObserver, ConsistentStoragesCache
 from praefect.datastore.checks import CheckStore
 from praefect.datastore.cleanups import CleanupStore
 from praefect.datastore.election import ElectionStore
+from praefect.datastore.failover import FailoverStore
 from praefect.datastore.health import HealthStore
 from praefect.datastore.layout import Layout
 from praefect.datastore.notifications import (
@@ -46,6 +47,7 @@ class Datastore:
     Attributes:
         repositories: Records of repositories and replicas, their generations, data loss.
         election: Elects primaries.
+        failover: Moves primaries by hand.
         assignments: Which storages shall hold a repository.
         queue: The replication queue.
         health: What all Praefects saw of the storages.
@@ -59,6 +61,7 @@ class Datastore:
 
     repositories: RepositoryStore
     election: ElectionStore
+    failover: FailoverStore
     assignments: AssignmentStore
     queue: QueueStore
     health: HealthStore
@@ -96,6 +99,7 @@ async def open_datastore(
         yield Datastore(
             repositories=repositories,
             election=ElectionStore(database),
+            failover=FailoverStore(database, layout),
             assignments=AssignmentStore(database, layout),
             queue=QueueStore(database),
             health=HealthStore(database),
