@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from praefect.domain.errors import InternalError
+from praefect.node.git.relay import first_error
 from praefect.node.limits import ConcurrencyLimiter, Limit
 from praefect.node.services.blob import BlobService
 from praefect.node.services.commit.service import CommitService
@@ -26,6 +28,7 @@ from praefect.node.services.server import ServerService
 from praefect.node.services.smarthttp import SmartHttpService
 from praefect.node.services.ssh import NegotiationTimeouts, SshService
 from praefect.node.services.switched_off import BackupService, PartitionService, RaftService
+from praefect.observability.log import get_logger
 from praefect.proto import (
     backup_pb2,
     blob_pb2,
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from praefect.proto.shared_pb2 import Repository
     from praefect.transport.grpc.server_call import ServerCall
 
+_log = get_logger("gitaly")
 ABORTED_TEXT = "The operation could not be completed. Please try again."
 REPLICATE = "/gitaly.RepositoryService/ReplicateRepository"
 
@@ -98,6 +102,7 @@ async def build_server(config: NodeConfig, services: NodeServices, *, internal: 
     server = Server(
         authenticate=Authenticator(secret=config.auth.token.encode(), transitioning=config.auth.transitioning),
         observers=observers,
+        limiters=[explain_failures],
     )
     _add_services(server, config, services, _guards(config, None if internal else services.changes))
     add_health(server)
@@ -113,6 +118,20 @@ async def hide_aborted_text(call: ServerCall) -> AsyncIterator[None]:
     status = call.status
     if status is not None and status.code is StatusCode.ABORTED:
         call.status = Status(status.code, ABORTED_TEXT, status.details)
+
+
+@asynccontextmanager
+async def explain_failures(call: ServerCall) -> AsyncIterator[None]:
+    """Turn what the operating system refuses, such as a full disk, into an error with its words.
+
+    Of several errors of parallel work the first is the answer.
+    """
+    try:
+        with first_error():
+            yield
+    except OSError as exc:
+        _log.error("operating system error", grpc_method=call.method, exc_info=exc)
+        raise InternalError((exc.strerror or str(exc)).lower()) from exc
 
 
 def kind_of(method: str) -> str:
