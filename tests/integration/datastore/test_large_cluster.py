@@ -1,15 +1,58 @@
-"""With many repositories nothing is announced that need not be, and what concerns all of them still works."""
+"""With many repositories the statements that each request runs use indexes, and none announces more than it may."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from praefect.datastore import Datastore
-from praefect.domain.repository import Storage, VirtualStorage
+from praefect.datastore.queries import load_queries
+from praefect.domain.repository import RelativePath, Storage, VirtualStorage
 from tests.support.postgres import Rows
 
 VS = VirtualStorage("default")
 COUNT = 4000
+ONE = RelativePath("@hashed/00/01/" + "1".zfill(64) + ".git")
+
+# What runs per request, per second and per job. The values stand for any: the plan must not depend on them.
+HOT: Mapping[tuple[str, str], Mapping[str, object]] = {
+    ("repositories", "get_id"): {"virtual_storage": VS, "relative_path": ONE},
+    ("repositories", "get_replica_path"): {"repository_id": 1},
+    ("repositories", "consistent_storages_by_id"): {"repository_id": 1},
+    ("repositories", "consistent_storages_by_path"): {"virtual_storage": VS, "relative_path": ONE},
+    ("repositories", "reserve_id"): {"virtual_storage": VS, "relative_path": ONE},
+    ("repositories", "exists"): {"virtual_storage": VS, "relative_path": ONE},
+    ("repositories", "list_paths"): {"virtual_storage": VS, "after": ONE, "size": 100},
+    ("repositories", "increment_generation"): {"repository_id": 1, "storages": ["gitaly-1", "gitaly-2"]},
+    ("repositories", "get_generations"): {"repository_id": 1, "source": "gitaly-1", "target": "gitaly-2"},
+    ("election", "elect"): {"repository_id": 1},
+    ("metadata", "read"): {
+        "keep": "all",
+        "repository_id": 1,
+        "virtual_storage": None,
+        "virtual_storages": [VS, VS, VS],
+        "storages": ["gitaly-1", "gitaly-2", "gitaly-3"],
+    },
+    ("assignments", "get"): {"repository_id": 1, "storages": ["gitaly-1", "gitaly-2"]},
+    ("queue", "dequeue"): {
+        "virtual_storage": "other",
+        "target": "gitaly-4",
+        "changes": ["update", "delete_replica"],
+        "size": 10,
+    },
+    ("queue", "enqueue"): {
+        "lock_id": "default|gitaly-2|a",
+        "virtual_storage": VS,
+        "relative_path": ONE,
+        "target": "gitaly-2",
+        "change": "update",
+        "job": "{}",
+        "meta": "{}",
+    },
+    ("cleanups", "find_unknown"): {"virtual_storage": VS, "storage": "gitaly-1", "replica_paths": ["@cluster/1"]},
+}
+LARGE = {"repositories", "storage_repositories", "repository_assignments", "replication_queue"}
 
 
 @pytest.fixture
@@ -67,6 +110,36 @@ async def many(connection: Rows) -> Rows:
     await connection.run("ALTER TABLE storage_repositories ENABLE TRIGGER USER")
     await connection.run("ANALYZE")
     return connection
+
+
+def scanned_wholly(plan: object) -> Iterator[str]:
+    """Yield the tables that a plan reads from end to end."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from scanned_wholly(part)
+    elif isinstance(plan, dict):
+        if plan.get("Node Type") == "Seq Scan":
+            yield str(plan["Relation Name"])
+        for part in plan.values():
+            yield from scanned_wholly(part)
+
+
+async def tables_read_wholly(rows: Rows, statement: str, parameters: Mapping[str, object]) -> set[str]:
+    cursor = await rows.connection.execute(f"EXPLAIN (FORMAT JSON) {statement}".encode(), parameters)
+    row = await cursor.fetchone()
+    assert row is not None
+    return LARGE.intersection(scanned_wholly(row["QUERY PLAN"]))
+
+
+async def test_statements_of_each_request_read_no_large_table_wholly(many: Rows) -> None:
+    offenders = {
+        f"{module}.{name}": tables
+        for (module, name), parameters in HOT.items()
+        if (tables := await tables_read_wholly(many, load_queries(module)[name], parameters))
+    }
+    assert offenders == {}
+    # What counts all rows must be found, or nothing would be.
+    assert await tables_read_wholly(many, load_queries("queue")["count_events"], {}) == {"replication_queue"}
 
 
 async def test_marking_a_virtual_storage_announces_nothing(many: Rows, datastore: Datastore) -> None:
