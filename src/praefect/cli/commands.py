@@ -35,7 +35,6 @@ PROGRAM = Command(
         check.COMMAND,
         dataloss.COMMAND,
         dial_nodes.COMMAND,
-        failover.COMMAND,
         list_storages.COMMAND,
         list_untracked_repositories.COMMAND,
         track_repository.COMMAND,
@@ -49,6 +48,7 @@ PROGRAM = Command(
         pool.COMMAND,
         remove_repository.COMMAND,
         set_replication_factor.COMMAND,
+        failover.COMMAND,
         demo.COMMAND,
     ),
 )
