@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,15 @@ from google.protobuf.message import Message
 
 from praefect.app.proxy import run_proxy
 from praefect.app.proxy_parts import Parts
-from praefect.config.praefect import AuthConfig, PraefectConfig, StorageNodeConfig, VirtualStorageConfig
+from praefect.config.praefect import (
+    AuthConfig,
+    BackgroundVerificationConfig,
+    PraefectConfig,
+    ReconciliationConfig,
+    RepositoriesCleanupConfig,
+    StorageNodeConfig,
+    VirtualStorageConfig,
+)
 from praefect.config.praefect_sections import DatabaseConfig
 from praefect.datastore.pool import connect
 from praefect.domain.repository import ReplicaPath, RepositoryId, Storage, VirtualStorage
@@ -191,7 +200,7 @@ class Cluster:
 def configuration(
     database: DatabaseConfig, nodes: Mapping[Storage, ScriptedNode], directory: Path, **changes: Any
 ) -> PraefectConfig:
-    """Return a configuration with one virtual storage of all nodes."""
+    """Return a configuration with one virtual storage of all nodes; loops that call nodes by themselves are off."""
     members = tuple(
         StorageNodeConfig(storage=name, address=node.address, token=NODE_TOKEN) for name, node in nodes.items()
     )
@@ -200,6 +209,9 @@ def configuration(
         database=database,
         auth=AuthConfig(token=TOKEN),
         virtual_storages=(VirtualStorageConfig(name=VS, nodes=members),),
+        reconciliation=ReconciliationConfig(scheduling_interval=timedelta(0)),
+        background_verification=BackgroundVerificationConfig(verification_interval=timedelta(0)),
+        repositories_cleanup=RepositoriesCleanupConfig(run_interval=timedelta(0)),
     )
     return replace(config, **changes)
 

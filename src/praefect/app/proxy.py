@@ -10,7 +10,15 @@ from datetime import timedelta
 
 from praefect.app.proxy_loops import Loops, open_loops, start_loops
 from praefect.app.proxy_metrics import ProxyMetrics
-from praefect.app.proxy_parts import Parts, layouts_of, listen_addresses, node_addresses, praefect_name, server_tls
+from praefect.app.proxy_parts import (
+    Parts,
+    layouts_of,
+    listen_addresses,
+    node_addresses,
+    node_options,
+    praefect_name,
+    server_tls,
+)
 from praefect.app.proxy_server import open_backchannel_server, open_metrics_endpoint, open_server
 from praefect.config.praefect import PraefectConfig
 from praefect.control.election import Elector
@@ -83,7 +91,12 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
         _log.info("database connection established")
         backchannel = await stack.enter_async_context(open_backchannel_server(transactions))
         nodes = await stack.enter_async_context(
-            open_nodes(node_addresses(config), backchannel=backchannel, sidechannels=sidechannels)
+            open_nodes(
+                node_addresses(config),
+                backchannel=backchannel,
+                sidechannels=sidechannels,
+                options=node_options(config),
+            )
         )
         name = praefect_name(config)
         health = HealthMonitor(praefect_name=name, nodes=layouts, checker=nodes, records=datastore.health)

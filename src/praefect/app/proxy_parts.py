@@ -6,7 +6,7 @@ import socket
 import ssl
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from praefect.app.proxy_metrics import ProxyMetrics
 from praefect.config.praefect import PraefectConfig, TlsVersion
@@ -17,9 +17,11 @@ from praefect.domain.errors import InvalidArgumentError
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.runtime.completions import Completions
 from praefect.transactions.manager import TransactionManager
+from praefect.transport.http2 import engine as http2_engine
 from praefect.transport.listen import ListenAddress, ListenerKind, ServerTls
-from praefect.transport.nodes import NodeAddress, NodePool
+from praefect.transport.nodes import NodeAddress, NodeOptions, NodePool
 from praefect.transport.sidechannel import SidechannelRegistry
+from praefect.transport.yamux import DIALLER_SETTINGS
 
 Layouts = Mapping[VirtualStorage, Sequence[Storage]]
 
@@ -69,6 +71,16 @@ def node_addresses(config: PraefectConfig) -> dict[VirtualStorage, list[NodeAddr
         ]
         for vs in config.virtual_storages
     }
+
+
+def node_options(config: PraefectConfig) -> NodeOptions:
+    """Return how nodes are reached."""
+    yamux = replace(
+        DIALLER_SETTINGS,
+        accept_backlog=config.yamux.accept_backlog,
+        max_window_bytes=config.yamux.maximum_stream_window_size_bytes,
+    )
+    return NodeOptions(yamux=yamux, engine=http2_engine(config.http2.engine.value))
 
 
 def listen_addresses(config: PraefectConfig) -> list[ListenAddress]:

@@ -9,12 +9,42 @@ from dataclasses import dataclass, field
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.proto import health_pb2
 from praefect.transport.dial import ClientTls, YamuxSettings, open_channel
-from praefect.transport.grpc.channel import Channel
+from praefect.transport.grpc.channel import Channel, ChannelOptions
+from praefect.transport.grpc.retry import RetryPolicy
 from praefect.transport.grpc.server import Server
 from praefect.transport.grpc.status import StatusCode, StatusError
+from praefect.transport.http2 import Engine
+from praefect.transport.http2 import engine as http2_engine
+from praefect.transport.methods import METHODS, Operation
 from praefect.transport.sidechannel import SidechannelRegistry
+from praefect.transport.yamux import DIALLER_SETTINGS, Traffic
 
 RECONNECT_LIMIT_SECONDS = 1.0
+CONTENT_TYPE = "application/grpc+proxy>proto"
+"""What every call to a node carries, as upstream's codec is named. Source: the Praefect wire reference, section 8.3."""
+
+
+def is_repeatable(method: str) -> bool:
+    """Return whether a call of this method may be sent again by itself: only reads may."""
+    info = METHODS.get(method)
+    return info is not None and info.operation is Operation.ACCESSOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """How nodes are reached.
+
+    Attributes:
+        tls: how nodes reached by TLS are verified.
+        yamux: limits of the multiplexed connections.
+        engine: the HTTP/2 implementation.
+        traffic: told of reads and writes of the multiplexed connections.
+    """
+
+    tls: ClientTls = field(default_factory=ClientTls)
+    yamux: YamuxSettings = DIALLER_SETTINGS
+    engine: Engine = field(default_factory=http2_engine)
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +107,18 @@ async def open_nodes(
     *,
     backchannel: Server,
     sidechannels: SidechannelRegistry,
-    tls: ClientTls | None = None,
-    yamux: YamuxSettings | None = None,
+    options: NodeOptions | None = None,
 ) -> AsyncIterator[NodePool]:
     """Prepare a channel to every node; nothing is dialled before the first call.
 
     Args:
         nodes: the members of each virtual storage.
-        tls: how nodes reached by TLS are verified.
-        yamux: limits of the multiplexed connections.
         backchannel: serves the calls that nodes make back over these connections.
         sidechannels: takes the sidechannels that nodes open.
+        options: see there.
     """
+    options = options or NodeOptions()
+    calls = ChannelOptions(content_type=CONTENT_TYPE, retry=RetryPolicy(applies=is_repeatable))
     async with AsyncExitStack() as stack:
         addresses: dict[tuple[VirtualStorage, Storage], NodeAddress] = {}
         channels: dict[tuple[VirtualStorage, Storage], Channel] = {}
@@ -97,12 +127,15 @@ async def open_nodes(
                 channel = open_channel(
                     node.address,
                     token=node.token,
-                    tls=tls,
+                    tls=options.tls,
                     multiplex=True,
                     backchannel_server=backchannel,
                     sidechannels=sidechannels,
-                    yamux=yamux,
+                    yamux=options.yamux,
+                    engine=options.engine,
+                    traffic=options.traffic,
                     reconnect_limit_seconds=RECONNECT_LIMIT_SECONDS,
+                    options=calls,
                 )
                 addresses[virtual_storage, node.storage] = node
                 channels[virtual_storage, node.storage] = await stack.enter_async_context(channel)
