@@ -182,6 +182,7 @@ class Stream(Protocol):
 
         Raises:
             ValueError: a field may not be sent; nothing was.
+            RuntimeError: the head was sent before. What follows it raises this if it was not.
         """
 
     async def send(self, data: bytes, *, end_stream: bool = False) -> None:

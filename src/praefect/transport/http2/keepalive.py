@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from praefect.transport.http2.driver import DriverConnection
     from praefect.transport.http2.interface import Limits
+    from praefect.transport.http2.outbound import Outbound
 
 PAYLOAD = bytes(8)
 
@@ -24,7 +24,7 @@ class Keepalive:
 
     __slots__ = ("_asked_at", "_connection", "_idle", "_limits", "_timer")
 
-    def __init__(self, connection: DriverConnection, limits: Limits) -> None:
+    def __init__(self, connection: Outbound, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
         self._idle = limits.keepalive_idle_seconds

@@ -54,6 +54,7 @@ class EngineStream:
         "error",
         "feed",
         "head",
+        "head_sent",
         "id",
         "inbound",
         "opened_at",
@@ -84,6 +85,7 @@ class EngineStream:
         self._queue: deque[tuple[bytes, bool, HeaderList | None, asyncio.Future[None] | None]] = deque()
         self._offset = 0
         self._turn = 0
+        self.head_sent = connection.is_client
         self.end_queued = False
         self.end_sent = False
         self.splice: Splice | None = None  # of which this is the source
@@ -151,7 +153,9 @@ class EngineStream:
         """See ``interface.Stream``."""
         if self.error is not None:
             return
-        self._check_sendable()
+        if self.head_sent:
+            message = "the head was sent already"
+            raise RuntimeError(message)
         self.connection.send_head(self, status, headers, end_stream=end_stream)
 
     async def send(self, data: bytes, *, end_stream: bool = False) -> None:
@@ -182,6 +186,7 @@ class EngineStream:
         """See ``interface.Stream``."""
         if self.error is not None or self.end_queued:
             return
+        self._check_sendable()
         if self._queue:
             self.end_queued = True
             self._queue.append((b"", True, headers, None))
@@ -237,6 +242,9 @@ class EngineStream:
     def _check_sendable(self) -> None:
         if self.end_queued:
             message = "the stream was half-closed already"
+            raise RuntimeError(message)
+        if not self.head_sent:
+            message = "the head was not sent yet"
             raise RuntimeError(message)
 
     # --- what the driver says ---

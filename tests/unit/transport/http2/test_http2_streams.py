@@ -469,6 +469,22 @@ async def test_nothing_can_be_sent_after_the_end(engine_name: str) -> None:
         await client.send(b"x")
 
 
+async def test_a_response_begins_with_one_head(engine_name: str) -> None:
+    pair = await join(engine_name, engine_name)
+    client, server = await pair.open()
+    with pytest.raises(RuntimeError):
+        await server.send(b"x")
+    with pytest.raises(RuntimeError):
+        server.send_trailers([])
+    server.send_head(200, [])
+    with pytest.raises(RuntimeError):
+        server.send_head(200, [])
+    with pytest.raises(RuntimeError):
+        client.send_head(200, [])
+    await server.send(b"x", end_stream=True)
+    assert await receive_all(client) == b"x"
+
+
 async def test_two_readers_are_refused(engine_name: str) -> None:
     pair = await join(engine_name, engine_name)
     client, server = await pair.open()
