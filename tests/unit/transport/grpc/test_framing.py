@@ -112,7 +112,7 @@ def test_decompressing_exactly_the_limit_passes() -> None:
     assert decompress(gzip.compress(b"a" * 100), 100) == b"a" * 100
 
 
-@pytest.mark.parametrize("body", [b"", b"no gzip at all", gzip.compress(b"cut off")[:-9]])
+@pytest.mark.parametrize("body", [b"", b"no gzip at all", gzip.compress(b"cut off", mtime=0)[:-9]])
 def test_broken_gzip_is_a_framing_error(body: bytes) -> None:
     with pytest.raises(FramingError, match="failed to decompress"):
         decompress(body, 100)
