@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,9 +161,9 @@ class Cluster:
         return {str(name): int(str(generation)) for name, generation in rows}
 
     async def jobs(self) -> list[tuple[object, ...]]:
-        """Return source, target, change and state of the jobs in the queue, by target."""
+        """Return source, target and change of the jobs in the queue, by target."""
         return await self.rows.run(
-            "SELECT job->>'source_node_storage', job->>'target_node_storage', job->>'change', state::text "
+            "SELECT job->>'source_node_storage', job->>'target_node_storage', job->>'change' "
             "FROM replication_queue ORDER BY 2, id"
         )
 
@@ -204,11 +204,13 @@ def configuration(
     members = tuple(
         StorageNodeConfig(storage=name, address=node.address, token=NODE_TOKEN) for name, node in nodes.items()
     )
+    keys = {field.name for field in fields(VirtualStorageConfig)} & changes.keys()
+    virtual_storage = VirtualStorageConfig(name=VS, nodes=members, **{key: changes.pop(key) for key in keys})
     config = PraefectConfig(
         socket_path=str(directory / "praefect.sock"),
         database=database,
         auth=AuthConfig(token=TOKEN),
-        virtual_storages=(VirtualStorageConfig(name=VS, nodes=members),),
+        virtual_storages=(virtual_storage,),
         reconciliation=ReconciliationConfig(scheduling_interval=timedelta(0)),
         background_verification=BackgroundVerificationConfig(verification_interval=timedelta(0)),
         repositories_cleanup=RepositoriesCleanupConfig(run_interval=timedelta(0)),
@@ -220,7 +222,7 @@ def configuration(
 async def running_cluster(
     database: DatabaseConfig, *, storages: Sequence[Storage] = ALL, **changes: Any
 ) -> AsyncIterator[Cluster]:
-    """Run a proxy and its nodes; ``changes`` replace sections of the configuration."""
+    """Run a proxy and its nodes; ``changes`` replace sections of the configuration, or keys of the virtual storage."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pf-")))
         nodes = {name: await stack.enter_async_context(scripted_node(name, directory)) for name in storages}

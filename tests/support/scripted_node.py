@@ -1,7 +1,7 @@
 """A storage node whose answers a test writes: real connections, real votes, no git.
 
 Each call goes to the script of its method, or to ``agree``: vote twice if the call is part of a transaction, and answer
-with an empty message. Between the node and its clients stands a gate, which can cut its connections, refuse new ones
+with an empty message. Repairs alone hang, so that tests see the jobs of a write before they are done. Between the node and its clients stands a gate, which can cut its connections, refuse new ones
 or keep all bytes back.
 """
 
@@ -143,6 +143,11 @@ async def hang(call: NodeCall) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+async def agree_unless_repairing(call: NodeCall) -> None:
+    """Hang in what only jobs do, which are in no transaction."""
+    await (hang if call.transaction is None else agree)(call)
+
+
 def answering(*messages: Message, votes: Iterable[bytes] = (AGREED, AGREED)) -> Script:
     """Vote if the call is part of a transaction, and send messages."""
 
@@ -205,7 +210,7 @@ class ScriptedNode:
     calls: list[NodeCall] = field(default_factory=list)
     checks: list[ServerCall] = field(default_factory=list)
     ended: list[NodeCall] = field(default_factory=list)
-    _scripts: dict[str, Script] = field(default_factory=dict)
+    _scripts: dict[str, Script] = field(default_factory=lambda: {"ReplicateRepository": agree_unless_repairing})
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
