@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +28,14 @@ from praefect.config.praefect import (
 )
 from praefect.config.praefect_sections import DatabaseConfig
 from praefect.datastore.pool import connect
-from praefect.domain.repository import ReplicaPath, RepositoryId, Storage, VirtualStorage
+from praefect.domain.repository import (
+    ConsistentStorages,
+    RelativePath,
+    ReplicaPath,
+    RepositoryId,
+    Storage,
+    VirtualStorage,
+)
 from praefect.proto import shared_pb2
 from praefect.runtime.signals import Stop
 from praefect.transport.dial import open_channel
@@ -166,6 +174,17 @@ class Cluster:
             "SELECT job->>'source_node_storage', job->>'target_node_storage', job->>'change' "
             "FROM replication_queue ORDER BY 2, id"
         )
+
+    async def heard(self) -> None:
+        """Return when the read cache has been told of every change made so far."""
+        mark = RelativePath("a path that nobody has")
+        self.parts.datastore.cache._entries[VS][mark] = ConsistentStorages(
+            replica_path=ReplicaPath(""), storages=frozenset()
+        )
+        payload = json.dumps([{"virtual_storage": VS, "relative_paths": [mark]}])
+        await self.rows.run("SELECT pg_notify('repositories_updates', %s)", payload)
+        while mark in self.parts.datastore.cache._entries[VS]:  # noqa: ASYNC110 - the cache sets no event
+            await asyncio.sleep(0.005)
 
     async def lose(self, *storages: Storage, consensus: bool = False) -> None:
         """Have nodes die and the proxy notice; with ``consensus`` for so long that all praefects agree.

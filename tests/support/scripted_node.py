@@ -1,8 +1,8 @@
 """A storage node whose answers a test writes: real connections, real votes, no git.
 
 Each call goes to the script of its method, or to ``agree``: vote twice if the call is part of a transaction, and answer
-with an empty message. Repairs alone hang, so that tests see the jobs of a write before they are done. Between the node and its clients stands a gate, which can cut its connections, refuse new ones
-or keep all bytes back.
+with an empty message. Repairs alone hang, so that tests see the jobs of a write before they are done. Between the node
+and its clients stands a gate, which can cut its connections, refuse new ones or keep all bytes back.
 """
 
 from __future__ import annotations

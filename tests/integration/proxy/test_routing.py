@@ -237,6 +237,7 @@ async def test_first_policy_counts(cluster: Cluster) -> None:
 
 async def test_read_of_a_warm_repository_needs_no_database(cluster: Cluster) -> None:
     repository = await cluster.repository()
+    await cluster.heard()
     for _ in range(5):
         assert await read(cluster, repository) == OK
     cache = cluster.parts.metrics.cache
