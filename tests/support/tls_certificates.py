@@ -33,7 +33,7 @@ class Authority:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
-    def issue(self, host: str) -> Pair:
+    def issue(self, host: str, *, expired: bool = False) -> Pair:
         """Issue a certificate for a host name or IP address."""
         key = ec.generate_private_key(ec.SECP256R1())
         name: x509.GeneralName
@@ -41,18 +41,20 @@ class Authority:
             name = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             name = x509.DNSName(host)
-        builder = _builder(host, self.certificate.subject, key).add_extension(
+        lasts = timedelta(minutes=-1) if expired else timedelta(days=1)
+        builder = _builder(host, self.certificate.subject, key, lasts).add_extension(
             x509.SubjectAlternativeName([name]), critical=False
         )
-        return _write(self.directory, host, builder.sign(self.key, hashes.SHA256()), key)
+        file = f"{host}-expired" if expired else host
+        return _write(self.directory, file, builder.sign(self.key, hashes.SHA256()), key)
 
 
-def make_authority(directory: Path) -> Authority:
+def make_authority(directory: Path, name: str = "test authority") -> Authority:
     """Make an authority whose files lie in ``directory``."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name("test authority")
+    subject = _name(name)
     constraints = x509.BasicConstraints(ca=True, path_length=None)
-    builder = _builder("test authority", subject, key).add_extension(constraints, critical=True)
+    builder = _builder(name, subject, key).add_extension(constraints, critical=True)
     usage = x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -73,7 +75,9 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta = timedelta(days=1)
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -82,13 +86,14 @@ def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + lasts)
     )
 
 
 def _write(directory: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
     pair = Pair(directory / f"{name}.crt", directory / f"{name}.key")
     pair.certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pair.key_path.touch(mode=0o600)
     pair.key_path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -11,11 +11,13 @@ from praefect.datastore.errors import DatastoreUnavailableError, QueryError, tra
 from praefect.datastore.migrations import Migrator
 from praefect.datastore.pool import Database, connect
 from praefect.datastore.queries import load_queries
+from praefect.datastore.tls_diagnosis import explain_certificate
 from praefect.domain.errors import FailedPreconditionError
 
 _QUERIES = load_queries("checks")
 
 OLDEST_SERVER: Final = 110000
+_TLS_FAILURE: Final = "SSL error"
 
 
 class ServerTooOldError(FailedPreconditionError):
@@ -51,7 +53,8 @@ class CheckStore:
             async with await connect(self._config):
                 pass
         except DatastoreUnavailableError as exc:
-            raise DatastoreUnavailableError(f"send ping: {exc}") from exc
+            reason = await explain_certificate(self._config) if _TLS_FAILURE in str(exc) else None
+            raise DatastoreUnavailableError(f"send ping: {exc}{f': {reason}' if reason else ''}") from exc
 
     async def check_server_version(self) -> int:
         """Return the server's version.
