@@ -43,7 +43,7 @@ async def _apply(migrator: Migrator, migration: Migration, *, verbose: bool) -> 
 
     print(f"=  {_now()} {migration.migration_id}: migrating", flush=True)
     if verbose:
-        print(f"\t[{migration.up.strip().rstrip(';')}]", flush=True)
+        print(f"\t[{' '.join(statements(migration.up))}]", flush=True)
     start = time.monotonic_ns()
     try:
         is_applied = await migrator.apply(migration)
@@ -53,6 +53,20 @@ async def _apply(migrator: Migrator, migration: Migration, *, verbose: bool) -> 
     took = format_duration(Duration.from_nanoseconds(time.monotonic_ns() - start))
     print(f"== {_now()} {migration.migration_id}: {'applied' if is_applied else 'skipped'} ({took})", flush=True)
     return is_applied
+
+
+def statements(script: str) -> list[str]:
+    """Split a script into its statements, without the comments that stand before them."""
+    code = "\n".join(line for line in script.split("\n") if not line.startswith("--"))
+    found = [""]
+    for number, part in enumerate(code.split("$$")):
+        if number % 2:  # a function's body
+            found[-1] += f"$${part}$$"
+            continue
+        first, *others = part.split(";")
+        found[-1] += first
+        found += others
+    return [statement.strip() for statement in found if statement.strip()]
 
 
 def _now() -> str:

@@ -220,9 +220,22 @@ def _dial_error(target: str | tuple[str, int], text: str) -> DialError:
     return DialError(f"dial {where}: {text}")
 
 
+_EXPIRED = "certificate has expired or is not yet valid"
+_UNKNOWN_AUTHORITY = "certificate signed by unknown authority"
+_VERIFY_TEXTS = {
+    **dict.fromkeys((9, 10), _EXPIRED),
+    **dict.fromkeys((18, 19, 20, 21), _UNKNOWN_AUTHORITY),
+}
+"""Go's words for OpenSSL's codes of X509_verify_cert."""
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+
+
 def _tls_text(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"tls: failed to verify certificate: {error.verify_message}"
+        reason = _VERIFY_TEXTS.get(error.verify_code, error.verify_message)
+        return f"tls: failed to verify certificate: x509: {reason}"
+    if error.reason in _NOT_TLS:
+        return "tls: first record does not look like a TLS handshake"
     return f"tls: {error.reason or error}"
 
 

@@ -10,9 +10,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from praefect.cli import dataloss, metadata, sql_migrate_status
+from praefect.cli.sql_migrate import statements
 from praefect.cli.times import format_utc, format_zoned
 from praefect.cli.track_repositories import parse_entries
-from praefect.datastore.migrations import MigrationStatus
+from praefect.datastore.migrations import MigrationStatus, load_migrations
 from praefect.proto import praefect_pb2
 
 APPLIED_AT = datetime(2026, 2, 24, 3, 4, 5, 123456, UTC)
@@ -206,3 +207,14 @@ def test_a_line_that_is_too_long_ends_the_file() -> None:
 
 def test_a_file_without_lines() -> None:
     assert parse_entries(b"") == []
+
+
+def test_statements_of_a_migration() -> None:
+    script = "-- why\nCREATE TABLE a (b int);\n\nCREATE FUNCTION f() AS $$\nBEGIN;\nEND\n$$;\n-- more\nSELECT 1;\n"
+    assert statements(script) == ["CREATE TABLE a (b int)", "CREATE FUNCTION f() AS $$\nBEGIN;\nEND\n$$", "SELECT 1"]
+
+
+def test_every_migration_has_statements() -> None:
+    for migration in load_migrations():
+        assert "".join(statements(migration.up))
+        assert not any(statement.startswith("--") for statement in statements(migration.up))

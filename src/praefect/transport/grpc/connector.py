@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Connect = Callable[[], Awaitable[Connection]]
 
 _CLOSE_SECONDS = 1.0
+_HANDSHAKE = "authentication handshake failed: "
 _CLOSING = Status(StatusCode.CANCELLED, "grpc: the client connection is closing")
 
 
@@ -51,6 +52,8 @@ def _describe(error: BaseException) -> str:
 
 
 def _dial_failure(text: str) -> Status:
+    if text.startswith(_HANDSHAKE):  # the connection was there
+        return Status(StatusCode.UNAVAILABLE, f'connection error: desc = "transport: {text}"')
     return Status(StatusCode.UNAVAILABLE, f'connection error: desc = "transport: Error while dialing: {text}"')
 
 
