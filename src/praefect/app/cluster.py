@@ -7,9 +7,9 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -20,8 +20,11 @@ from praefect.app.layout import (
     VIRTUAL_STORAGE,
     DatabaseAddress,
     DemoDirectoryError,
+    Endpoint,
     Layout,
     Ports,
+    PraefectSettings,
+    Routes,
     Secrets,
     program,
     write_private,
@@ -40,22 +43,36 @@ class ClusterStartError(InternalError):
     """A part did not become ready in time."""
 
 
+Detour = Callable[[str, str, Endpoint], Awaitable[Endpoint]]
+"""Says where a praefect (its name first) is to look for a part, given where that part really is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOptions:
     """What to start, and where."""
 
     directory: Path
     nodes: int = 3
+    praefects: int = 1
+    reconciliation_interval: str = "10s"
+    postgres_settings: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Command lines to start instead of our own programs, by their names."""
+    detour: Detour | None = None
     progress: Callable[[str], None] = lambda _text: None
 
 
 class Cluster:
     """A running cluster; made by ``run_cluster``."""
 
-    def __init__(self, layout: Layout, made: Secrets, ports: Ports) -> None:
+    def __init__(
+        self, layout: Layout, made: Secrets, ports: Ports, programs: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.layout = layout
         self.secrets = made
         self.ports = ports
+        self._programs = programs or {}
+        self.postgres: EmbeddedPostgres | None = None
         self._children: dict[str, Child] = {}
 
     @property
@@ -65,8 +82,12 @@ class Cluster:
 
     @property
     def praefect_address(self) -> str:
-        """Where praefect listens."""
-        return f"tcp://127.0.0.1:{self.ports.praefect}"
+        """Where the first praefect listens."""
+        return self.address_of_praefect(self.layout.praefect_names[0])
+
+    def address_of_praefect(self, name: str) -> str:
+        """Return where a praefect listens."""
+        return f"tcp://127.0.0.1:{self.layout.praefect_port(name, self.ports)}"
 
     def node_address(self, name: str) -> str:
         """Return where a node listens."""
@@ -82,14 +103,14 @@ class Cluster:
 
     async def start_node(self, name: str) -> None:
         """Start a node, or start it again, and wait until it serves."""
-        command = (*program("praefect-node"), "serve", str(self.layout.node_config(name)))
+        command = (*self._program("praefect-node"), "serve", str(self.layout.node_config(name)))
         await self._start(name, command)
         await self._wait_grpc(name, self.node_address(name))
 
-    async def start_praefect(self) -> None:
-        """Start praefect and wait until it serves."""
-        await self._start("praefect", (*program("praefect"), "-config", str(self.layout.praefect_config)))
-        await self._wait_grpc("praefect", self.praefect_address)
+    async def start_praefect(self, name: str = "praefect") -> None:
+        """Start a praefect and wait until it serves."""
+        await self._start(name, (*self._program("praefect"), "-config", str(self.layout.praefect_config_of(name))))
+        await self._wait_grpc(name, self.address_of_praefect(name))
 
     async def start_gateway(self) -> None:
         """Start the gateway and wait until it serves."""
@@ -98,7 +119,7 @@ class Cluster:
 
     async def migrate(self) -> None:
         """Bring the database's schema up to date."""
-        command = (*program("praefect"), "-config", str(self.layout.praefect_config), "sql-migrate")
+        command = (*self._program("praefect"), "-config", str(self.layout.praefect_config), "sql-migrate")
         child = Child(name="praefect sql-migrate", arguments=command, log=self.layout.log("sql-migrate"))
         await child.start()
         code = await child.wait()
@@ -107,7 +128,7 @@ class Cluster:
 
     async def stop(self) -> None:
         """Stop all parts: the front door first, the nodes last."""
-        order = ["praefect-gateway", "praefect", *self.layout.node_names]
+        order = ["praefect-gateway", *self.layout.praefect_names, *self.layout.node_names]
         for name in order:
             if name in self._children:
                 await self._children[name].stop()
@@ -116,6 +137,9 @@ class Cluster:
     def children(self) -> list[Child]:
         """Return all parts."""
         return list(self._children.values())
+
+    def _program(self, name: str) -> Sequence[str]:
+        return self._programs.get(name) or program(name)
 
     async def _start(self, name: str, command: tuple[str, ...]) -> None:
         child = Child(name=name, arguments=command, log=self.layout.log(name))
@@ -169,20 +193,27 @@ class Cluster:
 @asynccontextmanager
 async def run_cluster(options: ClusterOptions) -> AsyncIterator[Cluster]:
     """Start everything and stop it when left."""
-    layout = Layout(options.directory, options.nodes)
+    layout = Layout(options.directory, options.nodes, options.praefects)
     layout.create()
     with _locked(layout):
         _end_leftovers(layout)
         made, ports = layout.secrets(), layout.ports()
-        cluster = Cluster(layout, made, ports)
+        cluster = Cluster(layout, made, ports, options.programs)
         async with AsyncExitStack() as stack:
             options.progress("PostgreSQL")
-            postgres = await stack.enter_async_context(EmbeddedPostgres(layout.postgres, log=layout.log("postgres")))
+            postgres = await stack.enter_async_context(
+                EmbeddedPostgres(layout.postgres, log=layout.log("postgres"), settings=options.postgres_settings)
+            )
+            cluster.postgres = postgres
             await postgres.provision(role=ROLE, password=made.sql_password, database=DATABASE)
             database = DatabaseAddress(
                 host=postgres.host, port=postgres.port, user=ROLE, password=made.sql_password, dbname=DATABASE
             )
-            layout.write_configs(made, ports, database)
+            settings = PraefectSettings(
+                routes=await _routes(options, cluster, database),
+                reconciliation_interval=options.reconciliation_interval,
+            )
+            layout.write_configs(made, ports, database, settings)
             stack.push_async_callback(cluster.stop)
             options.progress("migrations")
             await cluster.migrate()
@@ -196,8 +227,24 @@ async def run_cluster(options: ClusterOptions) -> AsyncIterator[Cluster]:
                 raise exc.exceptions[0] from None
             # Last, so that its first health round finds every node.
             options.progress("praefect")
-            await cluster.start_praefect()
+            for name in layout.praefect_names:
+                await cluster.start_praefect(name)
             yield cluster
+
+
+async def _routes(options: ClusterOptions, cluster: Cluster, database: DatabaseAddress) -> Routes:
+    if options.detour is None:
+        return {}
+    layout = cluster.layout
+    parts = {"postgres": Endpoint(database.host, database.port)}
+    parts |= {
+        name: Endpoint("127.0.0.1", port) for name, port in zip(layout.node_names, cluster.ports.nodes, strict=True)
+    }
+    return {
+        (praefect, part): await options.detour(praefect, part, endpoint)
+        for praefect in layout.praefect_names
+        for part, endpoint in parts.items()
+    }
 
 
 @contextmanager
@@ -229,4 +276,4 @@ def _end_leftovers(layout: Layout) -> None:
     layout.processes.unlink(missing_ok=True)
 
 
-__all__ = ["VIRTUAL_STORAGE", "Cluster", "ClusterOptions", "ClusterStartError", "run_cluster"]
+__all__ = ["VIRTUAL_STORAGE", "Cluster", "ClusterOptions", "ClusterStartError", "Detour", "run_cluster"]

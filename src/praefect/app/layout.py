@@ -9,9 +9,9 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from praefect.domain.errors import FailedPreconditionError
@@ -50,10 +50,11 @@ class Ports:
     metrics: int
     gateway: int
     nodes: tuple[int, ...]
+    more_praefects: tuple[int, ...] = ()
 
     def all(self) -> tuple[int, ...]:
         """Return every port."""
-        return (self.praefect, self.metrics, self.gateway, *self.nodes)
+        return (self.praefect, self.metrics, self.gateway, *self.nodes, *self.more_praefects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +72,33 @@ class DatabaseAddress:
         return f"DatabaseAddress({self.user}@{self.host}:{self.port}/{self.dbname})"
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host, or the directory of a unix socket, and a port."""
+
+    host: str
+    port: int
+
+
+Routes = Mapping[tuple[str, str], Endpoint]
+"""Where a praefect (first of the names) finds a node or ``postgres`` (second), if not where they really are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PraefectSettings:
+    """What the configuration of praefect says besides addresses and secrets."""
+
+    routes: Routes = field(default_factory=dict)
+    reconciliation_interval: str = "10s"
+
+
 class Layout:
     """The files below one directory."""
 
-    def __init__(self, directory: Path, nodes: int) -> None:
+    def __init__(self, directory: Path, nodes: int, praefects: int = 1) -> None:
         self.directory = directory.absolute()
         self.node_names = tuple(f"gitaly-{number}" for number in range(1, nodes + 1))
+        self.praefect_names = ("praefect", *(f"praefect-{number}" for number in range(2, praefects + 1)))
 
     @property
     def logs(self) -> Path:
@@ -90,8 +112,12 @@ class Layout:
 
     @property
     def praefect_config(self) -> Path:
-        """Praefect's configuration file."""
-        return self.directory / "praefect" / "config.toml"
+        """The first praefect's configuration file."""
+        return self.praefect_config_of(self.praefect_names[0])
+
+    def praefect_config_of(self, name: str) -> Path:
+        """Return a praefect's configuration file."""
+        return self.directory / name / "config.toml"
 
     @property
     def gateway_config(self) -> Path:
@@ -133,7 +159,7 @@ class Layout:
             for path in (
                 self.directory,
                 self.logs,
-                self.praefect_config.parent,
+                *(self.praefect_config_of(name).parent for name in self.praefect_names),
                 self.gateway_config.parent,
                 *(self.node_storage(name) for name in self.node_names),
                 *(self.node_runtime(name) for name in self.node_names),
@@ -156,31 +182,52 @@ class Layout:
         path = self.directory / "ports.json"
         if path.exists():
             saved = json.loads(path.read_text())
-            ports = Ports(**{**saved, "nodes": tuple(saved["nodes"])})
-            if len(ports.nodes) == len(self.node_names) and all(map(_is_free, ports.all())):
+            tuples = {"nodes": tuple(saved["nodes"]), "more_praefects": tuple(saved.get("more_praefects", ()))}
+            ports = Ports(**{**saved, **tuples})
+            counted = (len(ports.nodes), 1 + len(ports.more_praefects))
+            if counted == (len(self.node_names), len(self.praefect_names)) and all(map(_is_free, ports.all())):
                 return ports
-        praefect, metrics, gateway, *nodes = free_ports(3 + len(self.node_names))
-        ports = Ports(praefect=praefect, metrics=metrics, gateway=gateway, nodes=tuple(nodes))
+        more = len(self.praefect_names) - 1
+        praefect, metrics, gateway, *others = free_ports(3 + more + len(self.node_names))
+        ports = Ports(
+            praefect=praefect,
+            metrics=metrics,
+            gateway=gateway,
+            nodes=tuple(others[more:]),
+            more_praefects=tuple(others[:more]),
+        )
         write_private(path, json.dumps(asdict(ports)))
         return ports
 
-    def write_configs(self, made: Secrets, ports: Ports, database: DatabaseAddress) -> None:
+    def write_configs(
+        self, made: Secrets, ports: Ports, database: DatabaseAddress, settings: PraefectSettings | None = None
+    ) -> None:
         """Write the configuration file of every part, mode 0600."""
-        write_private(self.praefect_config, self._praefect(made, ports, database))
+        for name in self.praefect_names:
+            text = self._praefect(name, made, ports, database, settings or PraefectSettings())
+            write_private(self.praefect_config_of(name), text)
         write_private(self.gateway_config, self._gateway(made, ports))
         for name, port in zip(self.node_names, ports.nodes, strict=True):
             write_private(self.node_config(name), self._node(name, port, made, ports))
 
-    def _praefect(self, made: Secrets, ports: Ports, database: DatabaseAddress) -> str:
-        nodes = "".join(
-            f"\n[[virtual_storage.node]]\nstorage = {_text(name)}\n"
-            f"address = {_text(f'tcp://127.0.0.1:{port}')}\ntoken = {_text(made.internal_token)}\n"
-            for name, port in zip(self.node_names, ports.nodes, strict=True)
-        )
-        return f"""# Written at each start of the demo.
-listen_addr = "127.0.0.1:{ports.praefect}"
-prometheus_listen_addr = "127.0.0.1:{ports.metrics}"
+    def praefect_port(self, name: str, ports: Ports) -> int:
+        """Return where a praefect listens."""
+        return (ports.praefect, *ports.more_praefects)[self.praefect_names.index(name)]
 
+    def _praefect(
+        self, name: str, made: Secrets, ports: Ports, database: DatabaseAddress, settings: PraefectSettings
+    ) -> str:
+        listed = ""
+        for node, port in zip(self.node_names, ports.nodes, strict=True):
+            to = settings.routes.get((name, node), Endpoint("127.0.0.1", port))
+            address = _text(f"tcp://{to.host}:{to.port}")
+            listed += f"\n[[virtual_storage.node]]\nstorage = {_text(node)}\n"
+            listed += f"address = {address}\ntoken = {_text(made.internal_token)}\n"
+        sql = settings.routes.get((name, "postgres"), Endpoint(database.host, database.port))
+        metrics = f'prometheus_listen_addr = "127.0.0.1:{ports.metrics}"\n' if name == self.praefect_names[0] else ""
+        return f"""# Written at each start of the demo.
+listen_addr = "127.0.0.1:{self.praefect_port(name, ports)}"
+{metrics}
 [auth]
 token = {_text(made.external_token)}
 
@@ -189,19 +236,19 @@ format = "json"
 level = "info"
 
 [database]
-host = {_text(database.host)}
-port = {database.port}
+host = {_text(sql.host)}
+port = {sql.port}
 user = {_text(database.user)}
 password = {_text(database.password)}
 dbname = {_text(database.dbname)}
 sslmode = "disable"
 
 [reconciliation]
-scheduling_interval = "10s"
+scheduling_interval = {_text(settings.reconciliation_interval)}
 
 [[virtual_storage]]
 name = {_text(VIRTUAL_STORAGE)}
-{nodes}"""
+{listed}"""
 
     def _node(self, name: str, port: int, made: Secrets, ports: Ports) -> str:
         return f"""# Written at each start of the demo.

@@ -103,6 +103,24 @@ class EmbeddedPostgres:
                 statement = sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8'")
                 await connection.execute(statement.format(sql.Identifier(database), sql.Identifier(role)))
 
+    @property
+    def process_id(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise EmbeddedPostgresError("PostgreSQL is not running")
+        return self._process.pid
+
+    async def restart(self) -> None:
+        """Start the server again, after stopping it if it has not ended by itself.
+
+        Raises:
+            EmbeddedPostgresError: It does not start.
+        """
+        process, self._process = self._process, None
+        if process is not None:
+            await _stop_process(process)
+        await self._start(await find_programs(self._directory))
+
     async def _connect_superuser(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         return await psycopg.AsyncConnection.connect(
             host=self.host,
