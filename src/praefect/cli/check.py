@@ -29,12 +29,17 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check; ``run`` raises with the reason if it fails."""
+    """One check; ``run`` raises with the reason if it fails.
+
+    Attributes:
+        is_own: upstream has no such check; nothing is printed of it unless it fails.
+    """
 
     name: str
     description: str
     severity: Severity
     run: Callable[[PraefectConfig, Say], Awaitable[None]]
+    is_own: bool = False
 
 
 class CheckFailedError(PraefectError):
@@ -63,18 +68,26 @@ async def _run_checks(config: PraefectConfig, *, quiet: bool) -> None:
 async def _run_check(check: Check, config: PraefectConfig, *, quiet: bool) -> bool:
     import asyncio
 
-    if quiet:
-        print(f"Checking {check.name}...", end="", flush=True)
-    else:
-        print(f"Checking {check.name} - {check.description} [{check.severity.value}]", flush=True)
+    if not check.is_own:
+        _announce(check, quiet=quiet)
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             await check.run(config, _say_nothing if quiet else _say)
     except (PraefectError, TimeoutError) as exc:
+        if check.is_own:
+            _announce(check, quiet=quiet)
         print(f"Failed ({check.severity.value}) error: {str(exc) or 'context deadline exceeded'}", flush=True)
         return False
-    print("Passed", flush=True)
+    if not check.is_own:
+        print("Passed", flush=True)
     return True
+
+
+def _announce(check: Check, *, quiet: bool) -> None:
+    if quiet:
+        print(f"Checking {check.name}...", end="", flush=True)
+    else:
+        print(f"Checking {check.name} - {check.description} [{check.severity.value}]", flush=True)
 
 
 def _say(text: str) -> None:
@@ -138,6 +151,18 @@ async def _availability(config: PraefectConfig, say: Say) -> None:
     say("All repositories are available.")
 
 
+async def _different_tokens(config: PraefectConfig, _say: Say) -> None:
+    from praefect.cli.token_checks import check_tokens_differ
+
+    check_tokens_differ(config)
+
+
+async def _closed_nodes(config: PraefectConfig, _say: Say) -> None:
+    from praefect.cli.token_checks import check_nodes_refuse_clients
+
+    await check_nodes_refuse_clients(config, seconds=LIMIT_SECONDS * 0.9)
+
+
 CHECKS = (
     Check(
         name="praefect migrations",
@@ -163,13 +188,27 @@ CHECKS = (
         severity=Severity.WARNING,
         run=_availability,
     ),
+    Check(
+        name="different tokens",
+        description="confirms that clients and nodes have different secrets",
+        severity=Severity.WARNING,
+        run=_different_tokens,
+        is_own=True,
+    ),
+    Check(
+        name="nodes closed to clients",
+        description="confirms that no node accepts the secret of clients",
+        severity=Severity.WARNING,
+        run=_closed_nodes,
+        is_own=True,
+    ),
 )
 
 COMMAND = Command(
     name="check",
     summary="run checks of the cluster",
     description="Checks migrations, nodes, the database and the repositories; every check is run, whatever failed\n"
-    "before. Exits with 1 if a fatal one failed.\n\n"
+    "before. Exits with 1 if a fatal one failed. Clients' secrets that open nodes are warned of.\n\n"
     "Example: praefect -config praefect.config.toml check",
     flags=(Flag(name="q", kind=FlagKind.BOOL, text="print one line per check"),),
     run=run,
