@@ -147,7 +147,10 @@ def _coordinator(parts: Parts, router: Router) -> Coordinator:
 def _add_services(parts: Parts, router: Router, server: Server) -> None:
     """Add what Praefect answers itself."""
     datastore = parts.datastore
-    InterceptedMethods(records=datastore.repositories, router=router, nodes=parts.nodes).register(server)
+    intercepted = InterceptedMethods(
+        records=datastore.repositories, router=router, nodes=parts.nodes, forget=datastore.cache.forget
+    )
+    intercepted.register(server)
     info = PraefectInfoService(
         layouts=parts.layouts,
         records=datastore.repositories,

@@ -23,7 +23,7 @@ from praefect.domain.repository import (
     VirtualStorage,
 )
 from praefect.proto import praefect_pb2, repository_pb2, shared_pb2
-from praefect.services.ports import AssignmentGetter, NodeChannels, PrimaryGetter
+from praefect.services.ports import AssignmentGetter, NodeChannels, PrimaryGetter, seconds_left
 from praefect.transport.grpc.server_call import ServerCall
 
 MESSAGE_TARGET_BYTES = 1 << 20
@@ -102,7 +102,7 @@ class PraefectInfoService:
         self._nodes = nodes
 
     async def repository_replicas(
-        self, request: praefect_pb2.RepositoryReplicasRequest, _call: ServerCall
+        self, request: praefect_pb2.RepositoryReplicasRequest, call: ServerCall
     ) -> praefect_pb2.RepositoryReplicasResponse:
         """Return primary and other assigned replicas with their checksums."""
         virtual_storage = VirtualStorage(request.repository.storage_name)
@@ -122,7 +122,7 @@ class PraefectInfoService:
             raise InternalError(f'primary "{primary}" is not an assigned host')
         replica_path = await self._records.get_replica_path(repository_id)
         storages = [primary, *(storage for storage in assigned if storage != primary)]
-        details = await self._checksums(virtual_storage, storages, replica_path, request.repository)
+        details = await self._checksums(virtual_storage, storages, replica_path, request.repository, seconds_left(call))
         return praefect_pb2.RepositoryReplicasResponse(primary=details[0], replicas=details[1:])
 
     async def _checksums(
@@ -131,6 +131,7 @@ class PraefectInfoService:
         storages: Sequence[Storage],
         replica_path: str,
         repository: shared_pb2.Repository,
+        seconds: float | None,
     ) -> list[praefect_pb2.RepositoryReplicasResponse.RepositoryDetails]:
         async def one(storage: Storage) -> praefect_pb2.RepositoryReplicasResponse.RepositoryDetails:
             channel = self._nodes.channel(virtual_storage, storage)
@@ -143,6 +144,7 @@ class PraefectInfoService:
                 "/gitaly.RepositoryService/CalculateChecksum",
                 repository_pb2.CalculateChecksumRequest(repository=asked),
                 repository_pb2.CalculateChecksumResponse,
+                timeout=seconds,
             )
             answered = shared_pb2.Repository()
             answered.CopyFrom(repository)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -28,13 +28,14 @@ from praefect.domain.repository import (
 )
 from praefect.observability.log import get_logger
 from praefect.proto import internal_pb2, objectpool_pb2, repository_pb2, shared_pb2
-from praefect.services.ports import NodeChannels
+from praefect.services.ports import NodeChannels, seconds_left
 from praefect.transport.grpc.channel import Channel
 from praefect.transport.grpc.server import Server
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import StatusError
 
 REMOVE_LIMIT_SECONDS = 10.0
+MAX_REPOSITORY_ID = (1 << 63) - 1
 
 M = TypeVar("M", bound=Message)
 
@@ -98,6 +99,7 @@ class InterceptedMethods:
     records: RepositoryRecords
     router: ReadRouter
     nodes: NodeChannels
+    forget: Callable[[VirtualStorage, RelativePath], None]  # drops an entry of this process's read cache
 
     def register(self, server: Server) -> None:
         """Add the handlers to a server."""
@@ -124,12 +126,17 @@ class InterceptedMethods:
         if not request.HasField("repository"):
             raise InvalidArgumentError("repository not set")
 
+        seconds = _removal_seconds(call)
+
         async def remove(channel: Channel, storage: Storage, replica_path: ReplicaPath) -> None:
             asked = repository_pb2.RemoveRepositoryRequest()
             asked.CopyFrom(request)
             asked.repository.storage_name, asked.repository.relative_path = storage, replica_path
             await channel.unary(
-                "/gitaly.RepositoryService/RemoveRepository", asked, repository_pb2.RemoveRepositoryResponse
+                "/gitaly.RepositoryService/RemoveRepository",
+                asked,
+                repository_pb2.RemoveRepositoryResponse,
+                timeout=seconds,
             )
 
         try:
@@ -147,13 +154,18 @@ class InterceptedMethods:
         if not is_rails_pool_path(repository.relative_path):
             raise InvalidArgumentError("invalid object pool directory")
 
+        seconds = _removal_seconds(call)
+
         async def remove(channel: Channel, storage: Storage, replica_path: ReplicaPath) -> None:
             asked = objectpool_pb2.DeleteObjectPoolRequest()
             asked.CopyFrom(request)
             asked.object_pool.repository.storage_name = storage
             asked.object_pool.repository.relative_path = replica_path
             await channel.unary(
-                "/gitaly.ObjectPoolService/DeleteObjectPool", asked, objectpool_pb2.DeleteObjectPoolResponse
+                "/gitaly.ObjectPoolService/DeleteObjectPool",
+                asked,
+                objectpool_pb2.DeleteObjectPoolResponse,
+                timeout=seconds,
             )
 
         with contextlib.suppress(RepositoryNotFoundError):
@@ -169,18 +181,18 @@ class InterceptedMethods:
             raise
         except PraefectError as exc:
             raise _prefixed("delete repository: ", exc) from exc
+        self.forget(virtual_storage, relative_path)
 
         async def one(channel: Channel, storage: Storage) -> None:
             try:
-                async with asyncio.timeout(REMOVE_LIMIT_SECONDS):
-                    await remove(channel, storage, replica_path)
-            except (PraefectError, TimeoutError) as exc:
+                await remove(channel, storage, replica_path)
+            except PraefectError as exc:
                 _log.error(
                     "failed deleting repository",
                     virtual_storage=virtual_storage,
                     relative_path=relative_path,
                     storage=storage,
-                    error=str(exc) or "timed out",
+                    error=str(exc),
                 )
 
         async with asyncio.TaskGroup() as removals:
@@ -206,7 +218,10 @@ class InterceptedMethods:
             request.repository.relative_path = route.replica_path
         channel = self._channel(virtual_storage, Storage(request.repository.storage_name))
         response = await channel.unary(
-            "/gitaly.RepositoryService/BackupRepository", request, repository_pb2.BackupRepositoryResponse
+            "/gitaly.RepositoryService/BackupRepository",
+            request,
+            repository_pb2.BackupRepositoryResponse,
+            timeout=seconds_left(call),
         )
         await _answer(call, response)
 
@@ -232,6 +247,7 @@ class InterceptedMethods:
                     repository=shared_pb2.Repository(storage_name=route.storage, relative_path=route.replica_path)
                 ),
                 objectpool_pb2.GetObjectPoolResponse,
+                timeout=seconds_left(call),
             )
         except PraefectError as exc:
             raise _prefixed("get object pool: ", exc) from exc
@@ -245,11 +261,11 @@ class InterceptedMethods:
     async def _client_path(self, pool_path: str) -> str:
         if not is_praefect_pool_path(pool_path):
             return pool_path
-        number = pool_path.rsplit("/", 1)[-1]
+        number = pool_path.rsplit("/", 1)[-1]  # digits, by the path's form
+        if int(number) > MAX_REPOSITORY_ID:
+            raise InternalError(f'parsing repository ID: strconv.ParseInt: parsing "{number}": value out of range')
         try:
             metadata = await self.records.get_metadata(RepositoryId(int(number)))
-        except ValueError as exc:
-            raise InternalError(f'parsing repository ID: strconv.ParseInt: parsing "{number}": invalid syntax') from exc
         except PraefectError as exc:
             raise InternalError(f"get Praefect repository metadata: {exc}") from exc
         return metadata.relative_path
@@ -289,6 +305,11 @@ async def _receive(call: ServerCall, message_type: type[M]) -> M:
     except DecodeError as exc:
         raise InternalError("receive request: proto: cannot parse invalid wire-format data") from exc
     return message
+
+
+def _removal_seconds(call: ServerCall) -> float:
+    left = seconds_left(call)
+    return REMOVE_LIMIT_SECONDS if left is None else min(left, REMOVE_LIMIT_SECONDS)
 
 
 async def _answer(call: ServerCall, response: Message) -> None:

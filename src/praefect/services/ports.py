@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from praefect.domain.repository import RepositoryId, Storage, VirtualStorage
 from praefect.transport.grpc.channel import Channel
+from praefect.transport.grpc.server_call import ServerCall
 
 
 class NodeChannels(Protocol):
@@ -28,3 +30,8 @@ class AssignmentGetter(Protocol):
 
     async def get_assignments(self, virtual_storage: VirtualStorage, repository_id: RepositoryId) -> Sequence[Storage]:
         """Return the assigned, configured storages; all configured ones where nothing is assigned."""
+
+
+def seconds_left(call: ServerCall) -> float | None:
+    """Return for how long the client of a call still waits, ``None`` if for ever; what nodes are told in its place."""
+    return None if call.deadline is None else max(0.0, call.deadline - asyncio.get_running_loop().time())

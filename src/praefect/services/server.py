@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.proto import server_pb2
-from praefect.services.ports import NodeChannels
+from praefect.services.ports import NodeChannels, seconds_left
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import StatusError
@@ -64,6 +64,7 @@ class ServerService:
                     server_pb2.ServerInfoRequest(),
                     server_pb2.ServerInfoResponse,
                     metadata=_forwardable(call.metadata),
+                    timeout=seconds_left(call),
                 )
             except PraefectError:
                 return
@@ -94,7 +95,7 @@ class ServerService:
         return renamed
 
     async def disk_statistics(
-        self, _request: server_pb2.DiskStatisticsRequest, _call: ServerCall
+        self, _request: server_pb2.DiskStatisticsRequest, call: ServerCall
     ) -> server_pb2.DiskStatisticsResponse:
         """Join what every node reports, under the nodes' own storage names."""
         joined = server_pb2.DiskStatisticsResponse()
@@ -102,6 +103,7 @@ class ServerService:
             for storage in storages:
                 try:
                     response = await self._ask(
+                        call,
                         virtual_storage,
                         storage,
                         "/gitaly.ServerService/DiskStatistics",
@@ -116,7 +118,7 @@ class ServerService:
         return joined
 
     async def server_signature(
-        self, _request: server_pb2.ServerSignatureRequest, _call: ServerCall
+        self, _request: server_pb2.ServerSignatureRequest, call: ServerCall
     ) -> server_pb2.ServerSignatureResponse:
         """Return the public key all nodes share."""
         agreed: server_pb2.ServerSignatureResponse | None = None
@@ -124,6 +126,7 @@ class ServerService:
             for storage in storages:
                 try:
                     response = await self._ask(
+                        call,
                         virtual_storage,
                         storage,
                         "/gitaly.ServerService/ServerSignature",
@@ -170,6 +173,7 @@ class ServerService:
 
     async def _ask(
         self,
+        call: ServerCall,
         virtual_storage: VirtualStorage,
         storage: Storage,
         method: str,
@@ -179,7 +183,7 @@ class ServerService:
         channel = self._nodes.channel(virtual_storage, storage)
         if channel is None:
             raise InternalError(f'no connection to "{virtual_storage}"/"{storage}"')
-        return await channel.unary(method, request, response_type)
+        return await channel.unary(method, request, response_type, timeout=seconds_left(call))
 
 
 def _forwardable(metadata: Metadata) -> Metadata:
