@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import stat
+import weakref
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ __all__ = [
 
 SERVER_LIMITS = Limits(keepalive_idle_seconds=300.0, keepalive_timeout_seconds=20.0, min_ping_interval_seconds=10.0)
 """Source: the Praefect wire reference, section 8.1."""
+
+_SETTLE_SECONDS = 1.0
 
 
 class ListenError(PraefectError):
@@ -86,6 +89,9 @@ class Listener:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._undecided: set[asyncio.Transport] = set()
+        # Weak, as a connection whose TLS handshake fails ends without a word to its protocol.
+        self._arriving: weakref.WeakSet[_Accepted] = weakref.WeakSet()
+        self._arrived = asyncio.Event()
         self._keeps_file = False
 
     @property
@@ -99,14 +105,20 @@ class Listener:
         return self._keeps_file
 
     def keep_file(self) -> None:
-        """Leave the file of a unix socket where it is: another process listens on the socket now."""
+        """Note that another process listens on the socket now.
+
+        The file of a unix socket stays where it is, and connections that this process has accepted are served, though
+        they have not shown what they are: no client shall see the change.
+        """
         self._keeps_file = True
 
     def protocol(self) -> asyncio.Protocol:
         """Make the protocol of an accepted connection."""
         if self._options.on_connection is not None:
             self._options.on_connection(self._address.kind)
-        return _Accepted(self, self._loop.time() + self._options.handshake_seconds)
+        accepted = _Accepted(self, self._loop.time() + self._options.handshake_seconds)
+        self._arriving.add(accepted)
+        return accepted
 
     # --- from the connections ---
 
@@ -120,6 +132,11 @@ class Listener:
     def decided(self, transport: asyncio.Transport) -> None:
         """Note that a connection belongs to the server now, or is gone."""
         self._undecided.discard(transport)
+
+    def arrived(self, accepted: _Accepted) -> None:
+        """Note that a connection has shown what it is, or is gone."""
+        self._arriving.discard(accepted)
+        self._arrived.set()
 
     def plain(self, transport: asyncio.Transport, deadline: float) -> asyncio.Protocol:
         """Make the HTTP/2 protocol of a plain connection."""
@@ -160,6 +177,15 @@ class Listener:
         )
         return connection
 
+    async def settle(self) -> None:
+        """Wait a little until the accepted connections have shown what they are."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await asyncio.sleep(0)  # the last ones accepted become connections
+                while self._arriving:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+
     def drop_undecided(self) -> None:
         """Drop the connections that have not shown what they are."""
         for transport in tuple(self._undecided):
@@ -177,8 +203,8 @@ class _Accepted(Detector):
     def __init__(self, listener: Listener, deadline: float) -> None:
         super().__init__(
             BACKCHANNEL_MAGIC,
-            lambda transport: listener.multiplexed(transport, deadline),
-            lambda transport: listener.plain(transport, deadline),
+            lambda transport: self._decide(listener.multiplexed, transport),
+            lambda transport: self._decide(listener.plain, transport),
             deadline=deadline,
         )
         self._listener = listener
@@ -192,7 +218,14 @@ class _Accepted(Detector):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._accepted is not None:
             self._listener.decided(self._accepted)
+        self._listener.arrived(self)
         super().connection_lost(exc)
+
+    def _decide(
+        self, make: Callable[[asyncio.Transport, float], asyncio.Protocol], transport: asyncio.Transport
+    ) -> asyncio.Protocol:
+        self._listener.arrived(self)
+        return make(transport, self._deadline)
 
 
 @asynccontextmanager
@@ -232,6 +265,8 @@ async def listen(
         yield listener
     finally:
         accepting.close()
+        if listener.keeps_file:
+            await listener.settle()
         listener.drop_undecided()
         if not listener.keeps_file:
             _remove(bound, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import TYPE_CHECKING, Self
 
@@ -38,6 +39,7 @@ _log = get_logger("grpc")
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;].*)?")
 _HEALTH = "grpc.health.v1.Health"
 _CLOSE_SECONDS = 1.0
+_FAREWELL_SECONDS = 1.0
 
 
 class Server:
@@ -84,6 +86,7 @@ class Server:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._draining = False
         self._tasks = asyncio.TaskGroup()
 
     # --- set-up ---
@@ -127,12 +130,18 @@ class Server:
     async def drain(self, grace_seconds: float) -> bool:
         """Say goodbye on all connections and wait for running calls; returns whether all ended within the time.
 
-        Calls that did not end are left running; leaving the server cancels them.
+        Connections that still arrive are told the same at once. Calls that did not end are left running; leaving the
+        server cancels them.
         """
+        self._draining = True
         for connection in tuple(self._connections):
             connection.go_away()
         try:
             async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
+                # What a client sent before it read the goodbye arrives before its answer to it, with which the
+                # connection ends; closing earlier would reset calls that are on their way.
+                await self._wait_for_farewells()
                 await self._idle.wait()
         except TimeoutError:
             return False
@@ -142,6 +151,13 @@ class Server:
     def running_calls(self) -> int:
         """How many handlers run now."""
         return len(self._calls)
+
+    async def _wait_for_farewells(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                while self._connections:
+                    await next(iter(self._connections)).wait_closed()
+                    await asyncio.sleep(0)
 
     async def _close_connections(self) -> None:
         connections = tuple(self._connections)
@@ -173,6 +189,9 @@ class Server:
 
         connection = engine.server(self.handle, limits=limits, context=context, on_lost=lost)
         self._connections.add(connection)
+        if self._draining:
+            # Once it is made; a client that is told before its first request sends that elsewhere.
+            asyncio.get_running_loop().call_soon(connection.go_away)
         return connection
 
     # --- calls ---
