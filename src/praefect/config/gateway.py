@@ -86,7 +86,7 @@ def load(path: str) -> GatewayConfigFile:
     secret = config.secret
     if config.secret_file and not secret:
         secret = read_file(config.secret_file).decode("utf-8", "surrogateescape").strip()
-    faults = list(_faults(config, secret))
+    faults = gateway_faults(config, secret)
     if faults:
         raise GatewayConfigError("\n".join([f"{path}: {faults[0]}", *(f"  {fault}" for fault in faults[1:])]))
     return GatewayConfigFile(
@@ -95,7 +95,8 @@ def load(path: str) -> GatewayConfigFile:
     )
 
 
-def _faults(config: GatewayConfig, secret: str) -> list[str]:
+def gateway_faults(config: GatewayConfig, secret: str) -> list[str]:
+    """What makes a file unusable; ``secret`` is the one shared with the nodes, wherever it comes from."""
     faults = []
     if not secret:
         faults.append("secret: neither `secret` nor `secret_file` gives the secret shared with the nodes")

@@ -65,6 +65,7 @@ __all__ = [
     "TlsVersion",
     "VoteDialect",
     "VotesConfig",
+    "complete",
     "load",
 ]
 
@@ -105,12 +106,12 @@ def load(path: str) -> NodeConfig:
         reading = read(data, NodeConfig())
     except ConfigError as exc:
         raise ConfigError(f"{prefix}load toml: {str(exc).removeprefix('toml: ')}") from exc
-    draft = _complete(reading.config)
+    draft = complete(reading.config)
     faults = list(node_faults(draft))
     if faults:
         raise ConfigError(f"{prefix}invalid config: {_startup_text(faults[0])}{further_faults(faults[1:])}")
     unknown = tuple(key for key in reading.unknown if key.split(".")[0] not in NOT_READ)
-    config = _complete(reading.with_token())
+    config = complete(reading.with_token())
     return dataclasses.replace(config, warnings=tuple(warn_of_unknown(unknown, REPLACED_KEYS)))
 
 
@@ -124,7 +125,7 @@ def _startup_text(fault: Fault) -> str:
     return fault.message
 
 
-def _complete(config: NodeConfig) -> NodeConfig:
+def complete(config: NodeConfig) -> NodeConfig:
     """Fill what is derived from other keys."""
     storages = tuple(dataclasses.replace(one, path=os.path.normpath(one.path or ".")) for one in config.storages)
     cache_root = f"{storages[0].path}/+gitaly" if storages else ""

@@ -12,7 +12,6 @@ MOST_BYTES: Final = 1 << 20
 CALLS: Final = frozenset(
     {
         "external_url",
-        "git_data_dir",
         "git_data_dirs",
         "gitlab_kas_external_url",
         "mattermost_external_url",

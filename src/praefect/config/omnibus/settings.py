@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from praefect.config.omnibus.faults import GitlabRbError, Place
 from praefect.config.omnibus.syntax import Assignment, Expression, Scalar, Statement, Table
 
 Path = tuple[str, ...]
+"""Keys from the root downwards; ``[0]`` is the first element of an array."""
+
+_INDEX: Final = re.compile(r"\[[0-9]+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +32,17 @@ class Branch:
     children: dict[str, Leaf | Branch] = field(default_factory=dict)
 
     def take(self, *path: str) -> Leaf | Branch | None:
-        """Remove what stands below a path and return it."""
-        *parents, name = path
-        branch: Branch = self
-        for parent in parents:
-            child = branch.children.get(parent)
-            if not isinstance(child, Branch):
-                return None
-            branch = child
-        return branch.children.pop(name, None)
+        """Remove what stands below a path and return it; hashes that become empty go too."""
+        name, *rest = path
+        child = self.children.get(name)
+        if not rest:
+            return self.children.pop(name, None)
+        if not isinstance(child, Branch):
+            return None
+        taken = child.take(*rest)
+        if taken is not None and not child.children:
+            self.children.pop(name)
+        return taken
 
     def put(self, path: Path, node: Leaf | Branch) -> None:
         """Set what stands below a path, as an assignment does.
@@ -95,7 +102,7 @@ def node_of(expression: Expression, place: Place | None = None) -> Leaf | Branch
 def spell(path: Path) -> str:
     """Write a path as the file does: ``praefect['auth_token']``."""
     root, *keys = path
-    return root + "".join(f"['{key}']" for key in keys)
+    return root + "".join(key if _INDEX.fullmatch(key) else f"['{key}']" for key in keys)
 
 
 def _is_nil(expression: Expression) -> bool:
