@@ -20,6 +20,7 @@ from praefect.app.proxy_parts import (
     server_tls,
 )
 from praefect.app.proxy_server import open_backchannel_server, open_metrics_endpoint, open_server
+from praefect.app.upgrade import Handover
 from praefect.config.praefect import PraefectConfig
 from praefect.control.election import Elector
 from praefect.control.health import HealthMonitor
@@ -32,7 +33,7 @@ from praefect.transactions.manager import TransactionManager
 from praefect.transport.backchannel import BackchannelRegistry
 from praefect.transport.grpc.server import Server
 from praefect.transport.http2 import engine as http2_engine
-from praefect.transport.listen import ListenOptions, listen
+from praefect.transport.listen import Listener, ListenOptions, listen
 from praefect.transport.nodes import open_nodes
 from praefect.transport.sidechannel import SidechannelRegistry
 
@@ -48,15 +49,24 @@ async def serve(config: PraefectConfig, version: str) -> None:
         PraefectError: it could not start, or did not stop in time.
     """
     _log.info("Starting Praefect", version=version)
-    with stop_on_signals(hangup_stops=os.environ.get("GITALY_UPGRADES_ENABLED") != "true") as stop:
-        async with run_proxy(config, version, stop):
+    with Handover(os.environ) as handover, stop_on_signals(hangup_stops=not handover.enabled) as stop:
+        async with run_proxy(config, version, stop, handover), asyncio.TaskGroup() as tasks:
+            upgrades = tasks.create_task(handover.run(stop), name="upgrade")
+            if not stop.requested:
+                handover.ready()
             await stop.wait()
+            upgrades.cancel()
+            handover.stopping()
             _log.warning("starting grace period")
+        handover.stopped()
 
 
 @asynccontextmanager
-async def run_proxy(config: PraefectConfig, version: str, stop: Stop) -> AsyncIterator[Parts]:
+async def run_proxy(
+    config: PraefectConfig, version: str, stop: Stop, handover: Handover | None = None
+) -> AsyncIterator[Parts]:
     """Serve until left; on the way out accept no more, let calls end, then stop the loops."""
+    handover = handover or Handover({})
     async with _parts(config, version) as parts, open_loops() as loops:
         _start_listening_loops(parts, loops)
         if not await _wait_for_first_round(parts.health, stop):
@@ -65,9 +75,9 @@ async def run_proxy(config: PraefectConfig, version: str, stop: Stop) -> AsyncIt
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(open_server(parts))
             await stack.enter_async_context(_drained(server, config, stop))
-            await _open_listeners(parts, server, stack)
+            await _open_listeners(parts, server, stack, handover)
             if config.prometheus_listen_addr:
-                await stack.enter_async_context(open_metrics_endpoint(parts, loops.group))
+                await stack.enter_async_context(open_metrics_endpoint(parts, loops.group, handover.listening_socket))
             start_loops(parts, loops)
             yield parts
 
@@ -137,14 +147,21 @@ async def _wait_for_first_round(health: HealthMonitor, stop: Stop) -> bool:
     return health.recorded_once.is_set()
 
 
-async def _open_listeners(parts: Parts, server: Server, stack: AsyncExitStack) -> None:
+async def _open_listeners(parts: Parts, server: Server, stack: AsyncExitStack, handover: Handover) -> None:
     config, backchannels = parts.config, BackchannelRegistry()
     options = ListenOptions(engine=http2_engine(config.http2.engine.value))
     for address in listen_addresses(config):
-        await stack.enter_async_context(
-            listen(address, server, backchannels=backchannels, tls=server_tls(config), options=options)
+        sock = handover.listening_socket(address)
+        listener = await stack.enter_async_context(
+            listen(address, server, backchannels=backchannels, tls=server_tls(config), sock=sock, options=options)
         )
+        stack.callback(_spare_file, listener, handover)
         _log.info("listening at address", address=address.text, schema=address.kind.value)
+
+
+def _spare_file(listener: Listener, handover: Handover) -> None:
+    if handover.replaced:
+        listener.keep_file()
 
 
 @asynccontextmanager

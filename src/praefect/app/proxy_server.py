@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from praefect.app.proxy_parts import Parts
@@ -25,6 +26,7 @@ from praefect.services.readiness import readiness_checks
 from praefect.services.ref_transaction import RefTransactionService
 from praefect.services.server import ServerService
 from praefect.transactions.manager import TransactionManager
+from praefect.transport.addresses import ListenAddress
 from praefect.transport.grpc import access_log
 from praefect.transport.grpc.call_metrics import CallMetrics
 from praefect.transport.grpc.health import add_health
@@ -75,8 +77,10 @@ async def open_backchannel_server(transactions: TransactionManager) -> AsyncIter
 
 
 @asynccontextmanager
-async def open_metrics_endpoint(parts: Parts, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
-    """Serve the pages of metrics."""
+async def open_metrics_endpoint(
+    parts: Parts, tasks: asyncio.TaskGroup, open_socket: Callable[[ListenAddress], socket.socket]
+) -> AsyncIterator[None]:
+    """Serve the pages of metrics, on a socket that ``open_socket`` gives."""
     registry = Registry(
         *parts.metrics.collectors,
         ProcessCollector(),
@@ -89,7 +93,7 @@ async def open_metrics_endpoint(parts: Parts, tasks: asyncio.TaskGroup) -> Async
     address = parts.config.prometheus_listen_addr
     _log.info("Starting prometheus listener", address=address)
     async with serve_metrics(
-        address,
+        open_socket(ListenAddress.parse(address)),
         registry,
         tasks=tasks,
         query_timeout=parts.config.prometheus.scrape_timeout,
@@ -164,7 +168,7 @@ def _add_services(parts: Parts, router: Router, server: Server) -> None:
     checks = readiness_checks(datastore.checks, datastore.repositories, parts.nodes, parts.layouts)
     server.add_service(
         server_pb2.DESCRIPTOR.services_by_name["ServerService"],
-        ServerService(layouts=parts.layouts, nodes=parts.nodes, checks=checks),
+        ServerService(layouts=parts.layouts, nodes=parts.nodes, health=parts.health, checks=checks),
     )
     server.add_service(
         transaction_pb2.DESCRIPTOR.services_by_name["RefTransaction"], RefTransactionService(parts.transactions)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -129,7 +130,7 @@ class _Connection(asyncio.StreamReaderProtocol):
 
 @asynccontextmanager
 async def serve_metrics(
-    address: str,
+    address: str | socket.socket,
     metrics: Registry,
     *,
     tasks: asyncio.TaskGroup,
@@ -140,7 +141,7 @@ async def serve_metrics(
 
     Args:
         tasks: owns a task per connection; those left at the end of the block are cancelled.
-        address: ``host:port``, ``:port`` for all interfaces, ``[::1]:port``.
+        address: ``host:port``, ``:port`` for all interfaces, ``[::1]:port``; or a bound socket, closed afterwards.
         metrics: the page ``/metrics``; the endpoint's own metrics are put on it.
         database: the page ``/db_metrics``.
         query_timeout: for each query of a page.
@@ -152,9 +153,13 @@ async def serve_metrics(
     pages = {"/metrics": lambda: metrics.scrape(query_timeout)}
     if database is not None:
         pages["/db_metrics"] = lambda: database.scrape(query_timeout)
-    host, port = _split(address)
     endpoint = _Endpoint(pages, tasks)
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(endpoint), host, port)
+    loop = asyncio.get_running_loop()
+    if isinstance(address, str):
+        host, port = _split(address)
+        server = await loop.create_server(lambda: _Connection(endpoint), host, port)
+    else:
+        server = await loop.create_server(lambda: _Connection(endpoint), sock=address)
     try:
         metrics.register(endpoint.in_flight, endpoint.requests)
         bound = server.sockets[0].getsockname()

@@ -26,11 +26,13 @@ class Stop:
 
     Attributes:
         signal_name: the name of the first signal, ``None`` before it or when the program itself asked.
+        cause: why the program itself asked.
         hangup: set by SIGHUP when that signal does not stop the process; whoever acts on it clears it.
     """
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self.cause = ""
         self.hangup = asyncio.Event()
         self._requested = asyncio.Event()
         self._forced = False
@@ -50,9 +52,11 @@ class Stop:
         """Return when the process is asked to end."""
         await self._requested.wait()
 
-    def request(self) -> None:
+    def request(self, cause: str = "") -> None:
         """Ask for a graceful stop, as a signal does; more calls change nothing."""
-        self._requested.set()
+        if not self._requested.is_set():
+            self.cause = cause
+            self._requested.set()
 
     def receive(self, number: signal.Signals) -> None:
         """Act on a signal."""
@@ -78,10 +82,12 @@ class Stop:
             if not (self._grace and self._grace.expired()):
                 raise
             reason = "force shutdown" if self._forced else "grace period expired"
-            msg = f'received signal "{self.signal_name}": wait: {reason}' if self.signal_name else f"wait: {reason}"
-            raise ShutdownError(msg) from None
+            raise ShutdownError(f"{self._origin()}: {reason}") from None
         finally:
             self._grace = None
+
+    def _origin(self) -> str:
+        return f'received signal "{self.signal_name}": wait' if self.signal_name else self.cause or "wait"
 
 
 @contextmanager
