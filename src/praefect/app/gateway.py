@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
@@ -13,18 +16,23 @@ from aiohttp import web
 from praefect.config.gateway import GatewayConfig
 from praefect.domain.errors import InternalError
 from praefect.gateway.access import Access
-from praefect.gateway.api import ProjectApi, ProjectService
+from praefect.gateway.api import ProjectApi
 from praefect.gateway.internal_api import InternalApi
+from praefect.gateway.lifecycle import DeletionCleaner, ProjectLifecycle
 from praefect.gateway.projects import open_projects
 from praefect.gateway.smart_http import SmartHttp
 from praefect.gateway.status import StatusPage, StorageState, probe_storage
 from praefect.gateway.storages import open_storages
 from praefect.observability.correlation import correlation_scope, new_correlation_id
 from praefect.observability.log import get_logger
+from praefect.runtime.completions import Completions
+from praefect.runtime.service_manager import ServiceManager
 from praefect.runtime.signals import stop_on_signals
+from praefect.runtime.ticker import IntervalTicker
 from praefect.transport.dial import ClientTls
 
 GRACE_SECONDS = 30.0
+CLEAN_INTERVAL = timedelta(minutes=1)
 
 _log = get_logger("gateway")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -68,42 +76,64 @@ async def run_gateway(config: GatewayConfig, directory: Path) -> AsyncIterator[s
         directory: of the configuration file; relative paths in it are relative to this.
     """
     listen = ListenAddress.parse(config.listen_addr)
-    external_url = config.external_url or f"http://{config.listen_addr}"
+    scheme = "https" if config.tls.certificate_path else "http"
+    external_url = config.external_url or f"{scheme}://{config.listen_addr}"
     access = Access(config.users, config.protections)
     async with (
         open_projects(directory / config.database_path) as projects,
         open_storages(config.storages, tls=client_tls(config)) as storages,
+        Completions() as completions,
     ):
-        service = ProjectService(projects, storages)
+        await projects.abandon_creations()
+        lifecycle = ProjectLifecycle(projects, storages, completions)
         application = web.Application(middlewares=[correlate])
         parts = (
             StatusPage(projects=projects, storages=storages, external_url=external_url),
             InternalApi(secret=config.secret, access=access, projects=projects),
-            ProjectApi(access=access, projects=projects, storages=storages, service=service, external_url=external_url),
+            ProjectApi(
+                access=access, projects=projects, storages=storages, lifecycle=lifecycle, external_url=external_url
+            ),
             SmartHttp(access=access, projects=projects, storages=storages),
         )
         for part in parts:
             application.add_routes(part.routes())
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_SECONDS)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, listen.host, listen.port, ssl_context=_server_tls(config))
-            try:
-                await site.start()
-            except OSError as exc:
-                raise GatewayStartError(f"listen on {config.listen_addr}: {exc.strerror or exc}") from exc
+        cleaner = DeletionCleaner(projects, lifecycle)
+        async with _listen(application, listen, _server_tls(config)), asyncio.TaskGroup() as loops:
             _log.info("listening at address", address=config.listen_addr)
-            await service.finish_interrupted()
-            yield external_url
-        finally:
-            await runner.cleanup()
+            clean = loops.create_task(
+                cleaner.run(IntervalTicker(CLEAN_INTERVAL, immediately=True)), name="clean deleted projects"
+            )
+            try:
+                yield external_url
+            finally:
+                clean.cancel()
+
+
+@asynccontextmanager
+async def _listen(
+    application: web.Application, listen: ListenAddress, tls: ssl.SSLContext | None
+) -> AsyncIterator[None]:
+    """Serve until left; a client that goes away cancels what is done for it."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_SECONDS, handler_cancellation=True)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
+        except OSError as exc:
+            raise GatewayStartError(f"listen on {listen.host}:{listen.port}: {exc.strerror or exc}") from exc
+        yield
+    finally:
+        await runner.cleanup()
 
 
 async def serve(config: GatewayConfig, directory: Path) -> None:
     """Serve until a signal says stop."""
     with stop_on_signals() as stop:
+        manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
         async with run_gateway(config, directory):
+            manager.ready()
             await stop.wait()
+            manager.stopping()
             _log.info("stopping")
 
 

@@ -41,6 +41,7 @@ from praefect.observability.log import get_logger
 from praefect.observability.metrics import Collector, Registry
 from praefect.observability.metrics_server import serve_metrics
 from praefect.observability.process_metrics import BuildInfo, ProcessCollector, RuntimeCollector
+from praefect.runtime.service_manager import ServiceManager
 from praefect.runtime.signals import Stop, stop_on_signals
 from praefect.runtime.ticker import IntervalTicker
 from praefect.transport.backchannel import BackchannelRegistry
@@ -91,8 +92,11 @@ async def serve(config: NodeConfig) -> None:
     for line in config.warnings:
         _log.warning(line)
     with stop_on_signals() as stop:
+        manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
         async with run_node(config, stop):
+            manager.ready()
             await stop.wait()
+            manager.stopping()
 
 
 @asynccontextmanager

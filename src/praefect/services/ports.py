@@ -18,6 +18,13 @@ class NodeChannels(Protocol):
         """Return the channel to a node, ``None`` for one that is not configured."""
 
 
+class HealthyStorages(Protocol):
+    """This process's own view of the nodes."""
+
+    def healthy_storages(self, virtual_storage: VirtualStorage) -> Sequence[Storage]:
+        """Return the storages whose last health check succeeded, in configuration order."""
+
+
 class PrimaryGetter(Protocol):
     """The elector."""
 

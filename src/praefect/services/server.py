@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.proto import server_pb2
-from praefect.services.ports import NodeChannels, seconds_left
+from praefect.services.ports import HealthyStorages, NodeChannels, seconds_left
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import StatusError
@@ -42,16 +42,18 @@ class ServerService:
         *,
         layouts: Mapping[VirtualStorage, Sequence[Storage]],
         nodes: NodeChannels,
+        health: HealthyStorages,
         checks: Sequence[ReadinessCheck],
     ) -> None:
         self._layouts = layouts
         self._nodes = nodes
+        self._health = health
         self._checks = checks
 
     async def server_info(
         self, _request: server_pb2.ServerInfoRequest, call: ServerCall
     ) -> server_pb2.ServerInfoResponse:
-        """Ask one node of each virtual storage; those that fail are left out."""
+        """Ask one node of each virtual storage, a healthy one if there is any; those that fail are left out."""
         answers: dict[VirtualStorage, tuple[Storage, server_pb2.ServerInfoResponse]] = {}
 
         async def ask(virtual_storage: VirtualStorage, storage: Storage) -> None:
@@ -72,7 +74,8 @@ class ServerService:
 
         async with asyncio.TaskGroup() as questions:
             for virtual_storage, storages in self._layouts.items():
-                questions.create_task(ask(virtual_storage, storages[0]), name=f"server info {virtual_storage}")
+                storage = next(iter(self._health.healthy_storages(virtual_storage)), storages[0])
+                questions.create_task(ask(virtual_storage, storage), name=f"server info {virtual_storage}")
         joined = server_pb2.ServerInfoResponse()
         for virtual_storage, (storage, response) in answers.items():
             if not joined.server_version:
