@@ -6,7 +6,9 @@ import asyncio
 import random
 import shutil
 import socket
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +17,8 @@ from praefect.proto import health_pb2, ref_pb2
 from praefect.proto import repository_pb2 as pb
 from praefect.proto.shared_pb2 import Repository
 from tests.support.eventually import eventually
-from tests.support.node_process import node_process, run_program, write_config
+from tests.support.node_process import NodeProcess, node_process, run_program, write_config
 from tests.support.storage_node import make_commit, run_git
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-from tests.support.node_process import NodeProcess
 
 SERVICE = "/gitaly.RepositoryService/"
 ROUNDS = 8
@@ -37,6 +34,13 @@ async def test_version_and_help() -> None:
     code, stdout, _ = await run_program("-h")
     assert code == 0
     assert "praefect-node serve" in stdout
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory with a short path: a node's sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="node-") as directory:
+        yield Path(directory)
 
 
 async def test_stops_on_a_signal_and_leaves_nothing(tmp_path: Path) -> None:

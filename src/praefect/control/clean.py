@@ -17,6 +17,7 @@ from praefect.domain.replication import StorageCleanup
 from praefect.domain.repository import ReplicaPath, Storage, VirtualStorage
 from praefect.observability.log import get_logger
 from praefect.runtime.ticker import Ticker
+from praefect.transport.grpc.status import leading_error
 
 GRACE_PERIOD = timedelta(hours=24)
 LIVENESS_SECONDS = 30.0
@@ -91,7 +92,11 @@ class RepositoryCleaner:
 
     async def run(self, ticker: Ticker) -> None:
         """Do a pass at once and then per tick, until cancelled."""
-        await self.records.populate(self.nodes)
+        try:
+            await self.records.populate(self.nodes)
+        except PraefectError as exc:
+            _log.error("unable to acquire next storage to verify", error=str(exc))
+            return
         _log.info("started")
         try:
             while True:
@@ -124,10 +129,13 @@ class RepositoryCleaner:
 
     @asynccontextmanager
     async def _kept_alive(self, cleanup: StorageCleanup) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(self._keep_alive(cleanup), name=f"keep cleanup of {cleanup.storage}")
-            yield
-            keeper.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(self._keep_alive(cleanup), name=f"keep cleanup of {cleanup.storage}")
+                yield
+                keeper.cancel()
+        except ExceptionGroup as errors:
+            raise leading_error(errors) from errors
 
     async def _keep_alive(self, cleanup: StorageCleanup) -> None:
         while True:
