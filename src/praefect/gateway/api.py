@@ -1,7 +1,4 @@
-"""The project API: list, create (with a README if asked), show and delete projects.
-
-Creating is undone if any step fails; what a crash leaves half done is removed at the next start.
-"""
+"""The project API: list, create (with a README if asked), show and delete projects."""
 
 from __future__ import annotations
 
@@ -12,16 +9,9 @@ from aiohttp import web
 
 from praefect.domain.errors import InvalidArgumentError, PraefectError
 from praefect.gateway.access import Access, User
-from praefect.gateway.projects import (
-    Project,
-    ProjectExistsError,
-    ProjectId,
-    ProjectNotFoundError,
-    ProjectState,
-    ProjectStore,
-    check_path,
-)
-from praefect.gateway.storages import Storage, Storages, commit_readme, create_repository, remove_repository
+from praefect.gateway.lifecycle import NewProject, ProjectLifecycle
+from praefect.gateway.projects import Project, ProjectExistsError, ProjectId, ProjectNotFoundError, ProjectStore
+from praefect.gateway.storages import Storages
 from praefect.observability.log import get_logger
 from praefect.transport.grpc.status import StatusCode, code_of
 
@@ -31,69 +21,22 @@ MAX_NAME_LENGTH = 255
 _log = get_logger("gateway.projects")
 
 
-class ProjectService:
-    """Creates and deletes projects together with their repositories."""
-
-    def __init__(self, projects: ProjectStore, storages: Storages) -> None:
-        self._projects = projects
-        self._storages = storages
-
-    async def create(
-        self, *, user: User, path: str, name: str, default_branch: str, storage: Storage, readme: bool
-    ) -> Project:
-        """Create a project and its repository; undo what was done if a step fails.
-
-        Raises:
-            ProjectExistsError: the path is taken.
-            PraefectError: the storage refused.
-        """
-        project = await self._projects.add(
-            path=check_path(path), name=name, storage=storage.name, default_branch=default_branch
-        )
-        try:
-            await create_repository(storage, project, user)
-            if readme:
-                # The push rules name the project, which must therefore be known to the internal API before.
-                await self._projects.set_state(project.id, ProjectState.READY)
-                await commit_readme(storage, project, user)
-        except PraefectError:
-            await self._undo(project)
-            raise
-        await self._projects.set_state(project.id, ProjectState.READY)
-        return project
-
-    async def delete(self, project: Project) -> None:
-        """Delete a project and its repository."""
-        await self._projects.set_state(project.id, ProjectState.DELETING)
-        await remove_repository(self._storages.get(project.storage), project)
-        await self._projects.remove(project.id)
-
-    async def finish_interrupted(self) -> None:
-        """Remove what a crash left half created or half deleted, as far as storages answer."""
-        for project in await self._projects.list_unfinished():
-            await self._undo(project)
-
-    async def _undo(self, project: Project) -> None:
-        await self._projects.set_state(project.id, ProjectState.DELETING)
-        try:
-            await remove_repository(self._storages.get(project.storage), project)
-        except PraefectError as exc:
-            # Stays in state "deleting": the next start tries again.
-            _log.warning("repository of a failed project was not removed", project=project.path, error=str(exc))
-            return
-        await self._projects.remove(project.id)
-
-
 class ProjectApi:
     """The handlers under ``/api/v4/projects``."""
 
     def __init__(
-        self, *, access: Access, projects: ProjectStore, storages: Storages, service: ProjectService, external_url: str
+        self,
+        *,
+        access: Access,
+        projects: ProjectStore,
+        storages: Storages,
+        lifecycle: ProjectLifecycle,
+        external_url: str,
     ) -> None:
         self._access = access
         self._projects = projects
         self._storages = storages
-        self._service = service
+        self._lifecycle = lifecycle
         self._external_url = external_url.rstrip("/")
 
     def routes(self) -> list[web.RouteDef]:
@@ -120,12 +63,9 @@ class ProjectApi:
         user = self._authenticate(request, writes=True)
         form = await _form(request)
         try:
-            path, name, branch, readme = _new_project(form)
             wanted = form.get("repository_storage")
             storage = self._storages.get(str(wanted)) if wanted else self._storages.choose()
-            project = await self._service.create(
-                user=user, path=path, name=name, default_branch=branch, storage=storage, readme=readme
-            )
+            project = await self._lifecycle.create(user, storage, _new_project(form))
         except ProjectExistsError as exc:
             return _error(409, str(exc))
         except PraefectError as exc:
@@ -141,7 +81,7 @@ class ProjectApi:
         self._authenticate(request, writes=True)
         project = await self._find(request)
         try:
-            await self._service.delete(project)
+            await self._lifecycle.delete(project)
         except PraefectError as exc:
             code = code_of(exc)
             return _error(503 if code is StatusCode.UNAVAILABLE else 500, f"{code.value}:{exc}")
@@ -185,8 +125,7 @@ class ProjectApi:
         }
 
 
-def _new_project(form: dict[str, Any]) -> tuple[str, str, str, bool]:
-    """Return path, name, default branch and whether a README is wanted."""
+def _new_project(form: dict[str, Any]) -> NewProject:
     name = str(form.get("name") or form.get("path") or "")
     path = str(form.get("path") or name)
     namespace = form.get("namespace") or form.get("namespace_path")
@@ -196,7 +135,7 @@ def _new_project(form: dict[str, Any]) -> tuple[str, str, str, bool]:
         raise InvalidArgumentError(f"name must have between 1 and {MAX_NAME_LENGTH} printable characters")
     branch = str(form.get("default_branch") or DEFAULT_BRANCH)
     readme = str(form.get("initialize_with_readme", "")).lower() in ("true", "1")
-    return path, name, branch, readme
+    return NewProject(path=path, name=name, default_branch=branch, readme=readme)
 
 
 async def _form(request: web.Request) -> dict[str, Any]:

@@ -96,16 +96,16 @@ class InternalApi:
         kind, _, number = gl_repository.partition("-")
         if kind != "project" or not number.isdecimal():
             raise ProjectNotFoundError(f'project "{gl_repository[:80]}" not found')
-        return await self._projects.get(ProjectId(int(number)))
+        return await self._projects.get_existing(ProjectId(int(number)))
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         self._authenticate(request)
         try:
             body = await request.json()
         except (json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise web.HTTPBadRequest(text=json.dumps({"message": "the body is not JSON"})) from exc
+            raise _bad_request("the body is not JSON") from exc
         if not isinstance(body, dict):
-            raise web.HTTPBadRequest(text=json.dumps({"message": "the body is not a JSON object"}))
+            raise _bad_request("the body is not a JSON object")
         return body
 
     def _authenticate(self, request: web.Request) -> None:
@@ -123,6 +123,10 @@ class InternalApi:
             raise web.HTTPUnauthorized(
                 text=json.dumps({"message": "the shared secret does not fit"}), content_type="application/json"
             ) from exc
+
+
+def _bad_request(message: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=json.dumps({"message": message}), content_type="application/json")
 
 
 def _gl_id(body: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Projects: names, paths and states, in a small SQLite file. The one place besides ``datastore`` with SQL.
 
-A project is *creating* until its repository exists, *ready* then, and *deleting* while it is removed; what a crash left
-in the first or last state is cleaned up at the next start.
+A project is *creating* until its repository is complete, *ready* then, and *deleting* while it is removed. What a crash
+left in the first state is in the last one from the next start on, and removed with what else is there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS projects (
     created_at TEXT NOT NULL
 )
 """
+_DELETING = "state = 'deleting', path = '-/deleting/' || id"  # a path that nobody can give a project
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _RESERVED = frozenset({"api", "-", "status", "info"})
 MAX_PATH_LENGTH = 1024
@@ -140,11 +141,18 @@ class ProjectStore:
             created_at=created_at,
         )
 
-    async def set_state(self, project_id: ProjectId, state: ProjectState) -> None:
-        """Move a project on in its life."""
+    async def mark_ready(self, project_id: ProjectId) -> None:
+        """Let a project be seen."""
+        await self._run(
+            lambda connection: connection.execute("UPDATE projects SET state = 'ready' WHERE id = ?", (project_id,))
+        )
+
+    async def mark_deleting(self, project_id: ProjectId) -> None:
+        """Hide a project and free its path."""
         await self._run(
             lambda connection: connection.execute(
-                "UPDATE projects SET state = ? WHERE id = ?", (state.value, project_id)
+                f"UPDATE projects SET {_DELETING} WHERE id = ?",  # noqa: S608 - a constant
+                (project_id,),
             )
         )
 
@@ -159,6 +167,16 @@ class ProjectStore:
             ProjectNotFoundError: there is none.
         """
         return await self._one("SELECT * FROM projects WHERE id = ? AND state = 'ready'", project_id, f"{project_id}")
+
+    async def get_existing(self, project_id: ProjectId) -> Project:
+        """Return a project that is ready or being created, as hooks of its first commit need it.
+
+        Raises:
+            ProjectNotFoundError: there is none.
+        """
+        return await self._one(
+            "SELECT * FROM projects WHERE id = ? AND state <> 'deleting'", project_id, f"{project_id}"
+        )
 
     async def get_by_path(self, path: str) -> Project:
         """Return a ready project.
@@ -177,11 +195,19 @@ class ProjectStore:
         )
         return [_project(row) for row in rows]
 
-    async def list_unfinished(self) -> list[Project]:
-        """Return what a crash left half created or half deleted."""
+    async def abandon_creations(self) -> None:
+        """Mark what is half created as to be deleted; to be called while nobody creates."""
+        await self._run(
+            lambda connection: connection.execute(
+                f"UPDATE projects SET {_DELETING} WHERE state = 'creating'"  # noqa: S608 - a constant
+            )
+        )
+
+    async def list_deleting(self) -> list[Project]:
+        """Return what is to be deleted."""
         rows = await self._run(
             lambda connection: connection.execute(
-                "SELECT * FROM projects WHERE state <> 'ready' ORDER BY id"
+                "SELECT * FROM projects WHERE state = 'deleting' ORDER BY id"
             ).fetchall()
         )
         return [_project(row) for row in rows]

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Self
 
+import aiohttp
 from aiohttp import web
 
-from praefect.domain.errors import PraefectError
+from praefect.domain.errors import InternalError, PraefectError
 from praefect.gateway.access import Access, User
 from praefect.gateway.projects import Project, ProjectNotFoundError, ProjectStore
 from praefect.gateway.storages import Storage, Storages, call_metadata, repository_of
@@ -36,6 +37,13 @@ _HTTP_STATUS = {
 }
 
 _log = get_logger("gateway.smart_http")
+
+
+class SidechannelMissingError(InternalError):
+    """The server said OK to a fetch without having sent anything."""
+
+    def __init__(self) -> None:
+        super().__init__("the server did not open the sidechannel")
 
 
 class SmartHttp:
@@ -95,6 +103,9 @@ class SmartHttp:
                 except BaseException:
                     pump.cancel()
                     raise
+                if not waiter.arrived:
+                    pump.cancel()
+                    raise SidechannelMissingError
         return response
 
     async def receive_pack(self, request: web.Request) -> web.StreamResponse:
@@ -171,7 +182,10 @@ class _Answer:
             return
         error = _first_error(exc)
         if error is None:
+            # The client is gone, or this is a fault: no normal end in either case.
             self._break()
+            if _is_client_gone(exc):
+                raise ConnectionResetError from exc
             return
         _log.warning(
             "git request failed",
@@ -200,6 +214,12 @@ def _first_error(exc: BaseException) -> PraefectError | None:
         statuses = [error for error in errors if isinstance(error, StatusError)]
         return (statuses or errors or [None])[0]
     return None
+
+
+def _is_client_gone(exc: BaseException) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_client_gone, exc.exceptions))
+    return isinstance(exc, ConnectionError | aiohttp.ClientPayloadError | web.RequestPayloadError)
 
 
 def _http_error(status: HTTPStatus, text: str) -> web.HTTPException:
