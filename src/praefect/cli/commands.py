@@ -12,7 +12,9 @@ from praefect.cli import (
     list_untracked_repositories,
     metadata,
     pool,
+    reconfigure,
     remove_repository,
+    secrets,
     serve,
     set_replication_factor,
     sql_migrate,
@@ -49,6 +51,8 @@ PROGRAM = Command(
         remove_repository.COMMAND,
         set_replication_factor.COMMAND,
         failover.COMMAND,
+        reconfigure.COMMAND,
+        secrets.COMMAND,
         demo.COMMAND,
     ),
 )

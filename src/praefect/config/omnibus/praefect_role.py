@@ -83,4 +83,4 @@ def _nodes(draft: Draft, branch: Branch, path: Path) -> Iterator[Values]:
         values = draft.converter.section(StorageNodeConfig, node, (*path, name))
         if not node.children:
             branch.children.pop(name)
-        yield {**values, "storage": values.get("storage", name)}
+        yield {"storage": name, **values}
