@@ -43,11 +43,13 @@ async def test_equal_tokens_are_pointed_out(tmp_path: Path, database: DatabaseCo
     result, addresses = await check(tmp_path, database, told=tokens, wanted=tokens)
     assert result.stdout.splitlines()[-4:] == [
         (
-            "Checking different tokens...Failed (warning) error: auth.token, the secret of clients, is also the token of "
+            "Checking different tokens...Failed (warning) error: "
+            "auth.token, the secret of clients, is also the token of "
             f'"gitaly-2": {CONSEQUENCE}'
         ),
         (
-            "Checking nodes closed to clients...Failed (warning) error: auth.token, the secret of clients, is accepted by "
+            "Checking nodes closed to clients...Failed (warning) error: "
+            "auth.token, the secret of clients, is accepted by "
             f"{addresses[1]}: {CONSEQUENCE}"
         ),
         "",
