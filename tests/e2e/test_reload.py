@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest_asyncio
 from praefect.app.cluster import VIRTUAL_STORAGE, ClusterOptions, run_cluster
 from praefect.proto import commit_pb2, repository_pb2, shared_pb2
 from praefect.transport.dial import open_channel
+from praefect.transport.grpc.channel import TypedCall
 from praefect.transport.grpc.token import make_token
 from tests.support.cluster import ClusterClient, relative_path
 from tests.support.eventually import eventually
@@ -36,7 +40,7 @@ class ReloadableCluster:
     def log_lines(self) -> list[dict[str, object]]:
         """Return what all praefect processes logged."""
         text = self.client.cluster.layout.log("praefect").read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 @pytest_asyncio.fixture
@@ -114,7 +118,7 @@ async def test_no_call_fails_during_five_reloads(reloadable: ReloadableCluster, 
         async def with_a_stock_client(_number: int) -> None:
             answer = await find_commit(
                 commit_pb2.FindCommitRequest(repository=repository, revision=b"HEAD"),
-                metadata=(("authorization", f"Bearer {make_token(token)}"),),
+                metadata=(("authorization", make_token(token.encode(), time.time())),),
             )
             assert answer.commit.id
 
@@ -148,15 +152,21 @@ async def test_call_in_flight_ends_in_the_old_process(reloadable: ReloadableClus
         channel.bidi("/gitaly.CommitService/CheckObjectsExist", commit_pb2.CheckObjectsExistResponse) as call,
     ):
         await call.send(commit_pb2.CheckObjectsExistRequest(repository=repository, revisions=[b"HEAD"]))
-        assert [one.exists for one in (await anext(aiter(call))).revisions] == [True]
+        assert [one.exists for one in (await _next(call)).revisions] == [True]
 
         former = await reloadable.praefect.reload()
         await call.send(commit_pb2.CheckObjectsExistRequest(revisions=[b"refs/heads/none"]))
-        assert [one.exists for one in (await anext(aiter(call))).revisions] == [False]
-        call.half_close()
-        assert [answer async for answer in call] == []
+        assert [one.exists for one in (await _next(call)).revisions] == [False]
+        await call.half_close()
+        assert await call.receive() is None
 
     await wait_for_end(former)
+
+
+async def _next(call: TypedCall[commit_pb2.CheckObjectsExistResponse]) -> commit_pb2.CheckObjectsExistResponse:
+    answer = await call.receive()
+    assert answer is not None
+    return answer
 
 
 async def test_successor_that_cannot_start_changes_nothing(reloadable: ReloadableCluster) -> None:
@@ -165,10 +175,10 @@ async def test_successor_that_cannot_start_changes_nothing(reloadable: Reloadabl
     former = reloadable.praefect.pid
     config.write_text(before.replace("[auth]", "[[auth]]"))
 
-    reloadable.client.cluster.child("praefect").signal_hangup()
+    os.kill(former, signal.SIGHUP)
 
     async def failed() -> bool:
-        return any(line["msg"] == "Upgrade failed" for line in reloadable.log_lines() if isinstance(line, dict))
+        return any(line["msg"] == "Upgrade failed" for line in reloadable.log_lines())
 
     await eventually(failed)
     assert reloadable.praefect.pid == former
