@@ -229,3 +229,15 @@ async def test_second_start_finds_the_repositories_again(tmp_path: Path) -> None
         work = await ClusterClient(second).clone("kept", tmp_path)
 
     assert (work / "README.md").read_text() == "# kept\n"
+
+
+async def test_absent_postgresql_at_start_is_one_line_and_exit_code_1(own: ClusterClient, tmp_path: Path) -> None:
+    text = own.cluster.layout.praefect_config.read_text()
+    config = tmp_path / "config.toml"
+    config.write_text(text.replace('user = "praefect"', 'user = "nobody-knows"'))
+
+    code, output = await _run(*program("praefect"), "-config", str(config))
+
+    assert code == 1
+    assert 'password authentication failed for user "nobody-knows"' in output
+    assert "Traceback" not in output

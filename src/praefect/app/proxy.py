@@ -24,7 +24,8 @@ from praefect.app.upgrade import Handover
 from praefect.config.praefect import PraefectConfig
 from praefect.control.election import Elector
 from praefect.control.health import HealthMonitor
-from praefect.datastore import open_datastore
+from praefect.datastore import Datastore, DatastoreUnavailableError, open_datastore
+from praefect.domain.errors import PraefectError
 from praefect.observability.log import get_logger
 from praefect.runtime.completions import Completions
 from praefect.runtime.signals import Stop, stop_on_signals
@@ -38,6 +39,7 @@ from praefect.transport.nodes import open_nodes
 from praefect.transport.sidechannel import SidechannelRegistry
 
 HEALTH_INTERVAL = timedelta(seconds=1)
+CONNECT_SECONDS = 30.0
 
 _log = get_logger()
 
@@ -98,6 +100,7 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
         datastore = await stack.enter_async_context(
             open_datastore(config.database, layouts=layouts, observer=metrics.datastore_observer())
         )
+        await _check_database(datastore)
         _log.info("database connection established")
         backchannel = await stack.enter_async_context(open_backchannel_server(transactions))
         nodes = await stack.enter_async_context(
@@ -124,6 +127,26 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
             metrics=metrics,
             completions=await stack.enter_async_context(Completions()),
         )
+
+
+async def _check_database(datastore: Datastore) -> None:
+    """Refuse to start without a database that can be used; later outages are lived through.
+
+    Raises:
+        DatastoreUnavailableError: it does not answer, or not in time.
+        ServerTooOldError: it is not supported.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await datastore.checks.ping()
+            await datastore.checks.check_server_version()
+    except TimeoutError as exc:
+        message = f"send ping: no answer within {CONNECT_SECONDS:.0f} s"
+        _log.error("SQL connection open failed", error=message)
+        raise DatastoreUnavailableError(message) from exc
+    except PraefectError as exc:
+        _log.error("SQL connection open failed", error=str(exc))
+        raise
 
 
 def _start_listening_loops(parts: Parts, loops: Loops) -> None:
