@@ -142,3 +142,5 @@ async def _migrate(database: DatabaseConfig) -> None:
     async with await connect(database) as connection:
         async for _ in Migrator(connection).up():
             pass
+    async with open_datastore(database, layouts=LAYOUTS) as datastore:
+        await datastore.own_schema.prepare()

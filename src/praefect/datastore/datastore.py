@@ -12,6 +12,7 @@ from praefect.datastore.assignments import AssignmentStore
 from praefect.datastore.cache import CacheObserver, ConsistentStoragesCache
 from praefect.datastore.checks import CheckStore
 from praefect.datastore.cleanups import CleanupStore
+from praefect.datastore.doubts import DoubtStore
 from praefect.datastore.election import ElectionStore
 from praefect.datastore.failover import FailoverStore
 from praefect.datastore.health import HealthStore
@@ -22,6 +23,7 @@ from praefect.datastore.notifications import (
     ListenerObserver,
     NotificationListener,
 )
+from praefect.datastore.own_schema import OwnSchema
 from praefect.datastore.pool import connect, open_database
 from praefect.datastore.queue import QueueStore
 from praefect.datastore.reconciler import ReconcilerStore
@@ -54,6 +56,8 @@ class Datastore:
         reconciler: Queues repairs.
         verification: When replicas were seen to exist.
         cleanups: Who searches which storage for unknown repositories.
+        own_schema: Our own schema, in which doubts are kept.
+        doubts: Leases, and writes whose outcome is not recorded yet.
         checks: Whether the database is fit to be used.
         cache: Answers reads of known repositories without a query while ``notifications`` runs.
         notifications: Keeps the cache true; its ``run`` belongs into the caller's tasks. Without it nothing is cached.
@@ -68,6 +72,8 @@ class Datastore:
     reconciler: ReconcilerStore
     verification: VerificationStore
     cleanups: CleanupStore
+    own_schema: OwnSchema
+    doubts: DoubtStore
     checks: CheckStore
     cache: ConsistentStoragesCache
     notifications: NotificationListener
@@ -106,6 +112,8 @@ async def open_datastore(
             reconciler=ReconcilerStore(database),
             verification=VerificationStore(database),
             cleanups=CleanupStore(database),
+            own_schema=OwnSchema(database),
+            doubts=DoubtStore(database),
             checks=CheckStore(database, config),
             cache=cache,
             notifications=NotificationListener(

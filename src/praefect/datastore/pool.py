@@ -94,6 +94,12 @@ class Session:
         with translated():
             return (await self._connection.execute(query, parameters)).rowcount
 
+    async def run_script(self, script: str) -> None:
+        """Run the statements of a migration; raises as ``Database.fetch_all`` does."""
+        with translated():
+            # Without parameters a script goes to the server as it is, several statements at once.
+            await self._connection.execute(script.encode())
+
 
 class Database:
     """Runs statements on pooled connections; made by ``open_database``."""

@@ -15,7 +15,7 @@ from praefect.datastore.layout import Layout
 from praefect.datastore.metadata import dataloss_of, group_metadata
 from praefect.datastore.pool import Database
 from praefect.datastore.queries import load_queries
-from praefect.domain.errors import InternalError
+from praefect.domain.errors import InternalError, PraefectError
 from praefect.domain.repository import (
     ConsistentStorages,
     DatalossRepository,
@@ -205,11 +205,7 @@ class RepositoryStore:
                 assigned=[*updated, *new.outdated] if new.store_assignments else [],
             )
         except QueryError as exc:
-            if exc.constraint in _TAKEN_PATH:
-                raise RepositoryExistsError from exc
-            if exc.constraint == "repositories_pkey":
-                raise RepositoryIdInUseError(new.repository_id) from exc
-            raise
+            raise translate_creation_error(exc, new.repository_id) from exc
 
     async def delete_repository(
         self, virtual_storage: VirtualStorage, relative_path: RelativePath
@@ -310,6 +306,15 @@ class RepositoryStore:
             storages=storages,
         )
         return list(group_metadata(rows))
+
+
+def translate_creation_error(exc: QueryError, repository_id: RepositoryId) -> PraefectError:
+    """Return what it means that a new repository could not be recorded."""
+    if exc.constraint in _TAKEN_PATH:
+        return RepositoryExistsError()
+    if exc.constraint == "repositories_pkey":
+        return RepositoryIdInUseError(repository_id)
+    return exc
 
 
 def _consistent(row: DictRow | None) -> ConsistentStorages:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final
 
 NO_TRANSACTION: Final = "-- no transaction\n"
@@ -25,9 +26,9 @@ class Migration:
     is_transactional: bool = True
 
 
-def load_migrations() -> tuple[Migration, ...]:
-    """Return all migrations in the order they are applied in."""
-    directory = files(__package__)
+def load_migrations(directory: Traversable | None = None) -> tuple[Migration, ...]:
+    """Return all migrations of a directory, by default this one, in the order they are applied in."""
+    directory = directory or files(__package__)
     names = [file.name for file in directory.iterdir()]
     migrations = []
     for migration_id in sorted(name.removesuffix(".up.sql") for name in names if name.endswith(".up.sql")):

@@ -1,0 +1,3 @@
+DROP TABLE praefect_own.doubts;
+
+DROP TABLE praefect_own.leases;
