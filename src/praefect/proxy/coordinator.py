@@ -26,14 +26,9 @@ from praefect.proxy.classify import (
 from praefect.proxy.finalize import RECORD_LIMIT_SECONDS, Finalizer, Write
 from praefect.proxy.forward import Forwarder
 from praefect.proxy.rewrite import PARTITIONING_HINT, forwarded_metadata
-from praefect.proxy.route import (
-    MutatorRoute,
-    RepositoryReadOnlyError,
-    Router,
-    UnknownVirtualStorageError,
-    prefixed,
-    routed,
-)
+from praefect.proxy.route import Router
+from praefect.proxy.routes import MutatorRoute
+from praefect.proxy.routing_errors import RepositoryReadOnlyError, UnknownVirtualStorageError, prefixed, routed
 from praefect.runtime.completions import Completions
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.methods import Change, MethodInfo, Operation, Scope

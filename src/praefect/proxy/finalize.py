@@ -16,7 +16,8 @@ from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
 from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
 from praefect.observability.log import get_logger
-from praefect.proxy.route import MutatorRoute, prefixed
+from praefect.proxy.routes import MutatorRoute
+from praefect.proxy.routing_errors import prefixed
 
 RECORD_LIMIT_SECONDS = 30.0
 

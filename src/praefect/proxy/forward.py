@@ -17,7 +17,7 @@ from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.log import get_logger
 from praefect.proxy.classify import RepositoryCall, StorageCall
 from praefect.proxy.rewrite import rewrite_repository, rewrite_storage, transaction_metadata
-from praefect.proxy.route import AccessorRoute, MaintenanceRoute, MutatorRoute, StorageRoute
+from praefect.proxy.routes import AccessorRoute, MaintenanceRoute, MutatorRoute, StorageRoute
 from praefect.transactions.manager import TransactionManager
 from praefect.transactions.subtransaction import VoteNotCancellableError
 from praefect.transactions.transaction import Transaction

@@ -1,24 +1,14 @@
-"""Route: which nodes get a call. Every kind of route is its own type; the router only asks its ports.
+"""Route: which nodes get a call. The router only asks its ports and has no connections.
 
-Source: the Praefect reference on routing. One deviation on purpose: what fails only because nodes are down ends in
-UNAVAILABLE, not INTERNAL (docs/decisions).
+Source: the Praefect reference on routing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from praefect.domain.errors import (
-    FailedPreconditionError,
-    InternalError,
-    InvalidArgumentError,
-    NotFoundError,
-    PraefectError,
-    UnavailableError,
-)
 from praefect.domain.repository import (
     ConsistentStorages,
     RelativePath,
@@ -30,95 +20,17 @@ from praefect.domain.repository import (
     VirtualStorage,
     derive_replica_path,
 )
-
-T = TypeVar("T")
-
-
-class UnknownVirtualStorageError(InvalidArgumentError):
-    """The call names a virtual storage that is not configured."""
-
-    def __init__(self) -> None:
-        super().__init__("virtual storage does not exist")
-
-
-class NoHealthyNodesError(UnavailableError):
-    """No node of the virtual storage answers this process's health checks."""
-
-    def __init__(self) -> None:
-        super().__init__("no healthy nodes")
-
-
-class NoSuitableNodeError(UnavailableError):
-    """Nodes are healthy, but none of those is up to date."""
-
-    def __init__(self) -> None:
-        super().__init__("no suitable node to serve the request")
-
-
-class PrimaryUnhealthyError(UnavailableError):
-    """The repository's primary does not answer this process's health checks."""
-
-    def __init__(self) -> None:
-        super().__init__("primary gitaly is not healthy")
-
-
-class PrimaryNotAssignedError(InternalError):
-    """Only replicas that the repository is not assigned to are up to date."""
-
-    def __init__(self) -> None:
-        super().__init__("primary node is not assigned")
-
-
-class RepositoryReadOnlyError(FailedPreconditionError):
-    """The primary the election returned is not at the newest generation."""
-
-    def __init__(self) -> None:
-        super().__init__("repository is in read-only mode")
-
-
-class AdditionalRepositoryNotFoundError(NotFoundError):
-    """The second repository a call names has no record."""
-
-    def __init__(self) -> None:
-        super().__init__("additional repository not found")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessorRoute:
-    """A read: one node, and the ones that could serve it as well."""
-
-    replica_path: ReplicaPath
-    storage: Storage
-    alternatives: tuple[Storage, ...] = ()  # other healthy, up-to-date nodes, in the order to try them
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageRoute:
-    """A storage-scoped read: any healthy node."""
-
-    storage: Storage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MutatorRoute:
-    """A write: the primary, the secondaries that take part, and the replicas that get a job afterwards."""
-
-    repository_id: RepositoryId
-    replica_path: ReplicaPath
-    additional_replica_path: ReplicaPath | None
-    primary: Storage
-    secondaries: tuple[Storage, ...]
-    replication_targets: tuple[Storage, ...]
-    creates: bool = False  # the repository has no record yet; finalize makes it
-    store_assignments: bool = False  # with creates: whether the participants become explicit assignments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaintenanceRoute:
-    """Housekeeping: every healthy assigned replica, in storage-name order."""
-
-    replica_path: ReplicaPath
-    storages: tuple[Storage, ...]
+from praefect.proxy.routes import AccessorRoute, MaintenanceRoute, MutatorRoute, StorageRoute
+from praefect.proxy.routing_errors import (
+    AdditionalRepositoryNotFoundError,
+    NoHealthyNodesError,
+    NoSuitableNodeError,
+    PrimaryNotAssignedError,
+    PrimaryUnhealthyError,
+    RepositoryReadOnlyError,
+    UnknownVirtualStorageError,
+    prefixed,
+)
 
 
 class HealthyStorages(Protocol):
@@ -372,20 +284,3 @@ def _place_beside(
         if replica.storage in healthy and replica.generation == additional.generation
     )
     return primary, secondaries, tuple(replica.storage for replica in others if replica.storage not in secondaries)
-
-
-@contextmanager
-def prefixed(text: str, *, bare: type[PraefectError] | tuple[type[PraefectError], ...] = ()) -> Iterator[None]:
-    """Put ``text`` in front of the message of an error that passes, unless it is of a class in ``bare``."""
-    try:
-        yield
-    except PraefectError as exc:
-        if not isinstance(exc, bare):
-            exc.args = (f"{text}{exc}", *exc.args[1:])
-        raise
-
-
-async def routed(prefix: str, choose: Callable[[], Awaitable[T]], *bare: type[PraefectError]) -> T:
-    """Run a routing decision; its errors get ``prefix``, except those whose text clients match whole."""
-    with prefixed(prefix, bare=(RepositoryNotFoundError, *bare)):
-        return await choose()

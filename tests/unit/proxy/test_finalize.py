@@ -20,7 +20,7 @@ from praefect.domain.repository import (
     VirtualStorage,
 )
 from praefect.proxy.finalize import Finalizer, Write
-from praefect.proxy.route import MutatorRoute
+from praefect.proxy.routes import MutatorRoute
 
 VS, PATH = VirtualStorage("default"), RelativePath("a.git")
 G1, G2, G3 = Storage("gitaly-1"), Storage("gitaly-2"), Storage("gitaly-3")

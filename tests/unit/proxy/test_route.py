@@ -20,16 +20,15 @@ from praefect.domain.repository import (
     Storage,
     VirtualStorage,
 )
-from praefect.proxy.route import (
+from praefect.proxy.route import Router, VirtualStorageLayout
+from praefect.proxy.routing_errors import (
     AdditionalRepositoryNotFoundError,
     NoHealthyNodesError,
     NoSuitableNodeError,
     PrimaryNotAssignedError,
     PrimaryUnhealthyError,
     RepositoryReadOnlyError,
-    Router,
     UnknownVirtualStorageError,
-    VirtualStorageLayout,
     routed,
 )
 
