@@ -1,0 +1,247 @@
+"""One seed: a fresh cluster, clients at work, faults by schedule, everything healed, the record checked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from praefect.app.cluster import ClusterOptions, run_cluster
+from tests.fault.checks.disks import commits_by_subject, replica
+from tests.fault.checks.processes import check_footprints, footprints
+from tests.fault.checks.records import Records
+from tests.fault.checks.references import Outage, Violation, check_references
+from tests.fault.checks.replicas import check_lifetimes, check_soundness, unrecorded, wait_for_convergence
+from tests.fault.faults.inject import Injector, Wires
+from tests.fault.faults.schedule import Fault, Kind, Plan, draw
+from tests.fault.model.history import ABSENT, Answer, History, Reference
+from tests.fault.traffic.clients import COMMITTER, PUSHER, READER, SWAPPER, Habit, ReferenceClient, act
+from tests.fault.traffic.lifetimes import LifetimeClient
+from tests.fault.traffic.rpc import PraefectClient
+from tests.fault.traffic.world import REFERENCES, World, furnish
+
+PRAEFECTS = 2
+NODES = 3
+OUTAGE_MARGIN_SECONDS = 5.0
+UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off"}
+DEFAULT_KINDS = tuple(kind for kind in Kind if kind is not Kind.PRAEFECT_KILLED)
+FAILURES = Path(tempfile.gettempdir()) / "praefect-fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What may be chosen besides the seed; a seed replays to the same schedule under the same settings."""
+
+    kinds: Sequence[Kind] = DEFAULT_KINDS
+    traffic_seconds: float = 8.0
+    programs: Mapping[str, Sequence[str]]
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a seed."""
+
+    seed: int
+    faults: Sequence[Fault]
+    violations: Sequence[Violation]
+    history: History
+    seconds: float
+    healed_seconds: float
+    artifacts: Path | None
+
+    def summary(self) -> str:
+        """Return one line."""
+        writes = [write.answer for write in self.history.writes]
+        doubts, refused = writes.count(Answer.IN_DOUBT), writes.count(Answer.REFUSED)
+        verdict = "ok" if not self.violations else f"{len(self.violations)} VIOLATIONS"
+        return (
+            f"seed {self.seed}: {verdict}; {self.history.acknowledged()} acknowledged, {doubts} in doubt, "
+            f"{refused} refused, {len(self.history.reads)} reads, {len(self.history.failed_reads)} failed reads; "
+            f"converged {self.healed_seconds:.1f} s after healing; {self.seconds:.0f} s; "
+            + ", ".join(fault.describe() for fault in self.faults)
+        )
+
+    def report(self) -> str:
+        """Return the line, and what went wrong below it."""
+        broken = "".join(f"\n  {violation}" for violation in self.violations)
+        where = f"\n  history and logs: {self.artifacts}" if self.artifacts else ""
+        return f"{self.summary()}{broken}{where}"
+
+
+def settings_from_environment() -> Settings:
+    """Read which kinds of faults to draw from, how long the traffic lasts, and which executables to start.
+
+    ``FAULT_KINDS`` lists kinds (``+kind`` adds one to the default), ``FAULT_SECONDS`` is the length of the traffic,
+    ``FAULT_PRAEFECT`` and ``FAULT_NODE`` are command lines instead of our own programs.
+    """
+    named = [name.strip() for name in os.environ.get("FAULT_KINDS", "").split(",") if name.strip()]
+    added = [Kind(name[1:]) for name in named if name.startswith("+")]
+    chosen = [Kind(name) for name in named if not name.startswith("+")]
+    programs = {
+        program: tuple(shlex.split(os.environ[variable]))
+        for program, variable in (("praefect", "FAULT_PRAEFECT"), ("praefect-node", "FAULT_NODE"))
+        if os.environ.get(variable)
+    }
+    return Settings(
+        kinds=(*(chosen or DEFAULT_KINDS), *added),
+        traffic_seconds=float(os.environ.get("FAULT_SECONDS", "8")),
+        programs=programs,
+        keep=bool(os.environ.get("FAULT_KEEP")),
+    )
+
+
+async def run_seed(seed: int, settings: Settings) -> Result:
+    """Run one seed and check it."""
+    began = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix=f"fault-{seed}-"))
+    try:
+        async with AsyncExitStack() as stack:
+            wires = Wires(stack)
+            options = ClusterOptions(
+                directory=directory / "c",
+                nodes=NODES,
+                praefects=PRAEFECTS,
+                reconciliation_interval="1s",
+                postgres_settings=UNSAFE_BUT_FAST,
+                programs=settings.programs,
+                detour=wires.detour,
+            )
+            cluster = await stack.enter_async_context(run_cluster(options))
+            world = World(cluster=cluster, seed=seed, directory=directory)
+            faults, violations, healed = await _play(world, wires, settings)
+        artifacts = _keep(world, directory) if violations or settings.keep else None
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return Result(
+        seed=seed,
+        faults=faults,
+        violations=violations,
+        history=world.history,
+        seconds=time.monotonic() - began,
+        healed_seconds=healed,
+        artifacts=artifacts,
+    )
+
+
+async def _play(world: World, wires: Wires, settings: Settings) -> tuple[tuple[Fault, ...], list[Violation], float]:
+    cluster = world.cluster
+    plan = Plan(
+        kinds=settings.kinds,
+        nodes=cluster.layout.node_names,
+        praefects=cluster.layout.praefect_names,
+        traffic_seconds=settings.traffic_seconds,
+    )
+    faults = draw(world.seed, plan)
+    await furnish(world)
+    world.note("the projects are there")
+    before = footprints(cluster)
+    injector = Injector(cluster, wires, world.note)
+    began = world.now()
+    await _traffic(world, injector, faults, began + settings.traffic_seconds)
+    await injector.heal()
+    world.note("everything is healed")
+    healed = world.now()
+    violations, records = await wait_for_convergence(cluster)
+    converged = world.now() - healed
+    await _resolve_marks(world, records)
+    violations += await _check_history(world, _outages(faults, began))
+    violations += check_lifetimes(world.history, world.lifetimes, records)
+    violations += await check_soundness(cluster, records)
+    violations += await check_footprints(cluster, before)
+    if orphans := unrecorded(cluster, records):
+        world.note(f"directories without a record: {orphans}")
+    return faults, violations, converged
+
+
+async def _traffic(world: World, injector: Injector, faults: tuple[Fault, ...], until: float) -> None:
+    habits: list[tuple[str, Habit]] = [
+        *((f"swapper-{number}", SWAPPER) for number in range(2)),
+        ("committer", COMMITTER),
+        ("pusher", PUSHER),
+        ("reader", READER),
+    ]
+    began = world.now()
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        group.create_task(injector.run(faults, began), name="faults")
+        for praefect in world.cluster.layout.praefect_names:
+            for name, habit in habits:
+                if habit is PUSHER and praefect != "praefect":
+                    continue  # git goes through the gateway, which knows the first praefect only
+                rpc = await stack.enter_async_context(PraefectClient(world.cluster, praefect))
+                client = ReferenceClient(world, rpc, f"{praefect}-{name}")
+                group.create_task(act(client, habit, until), name=client.name)
+            rpc = await stack.enter_async_context(PraefectClient(world.cluster, praefect))
+            lifetimes = LifetimeClient(world, rpc, praefect)
+            group.create_task(lifetimes.act(until), name=f"lifetimes {praefect}")
+
+
+def _outages(faults: Sequence[Fault], began: float) -> list[Outage]:
+    """Return when reads count as possibly stale: while PostgreSQL could not tell a praefect what changed."""
+    return [
+        Outage(
+            fault.praefect,
+            began + fault.began_seconds,
+            began + fault.began_seconds + fault.lasts_seconds + OUTAGE_MARGIN_SECONDS,
+        )
+        for fault in faults
+        if fault.kind.part == "postgres"
+    ]
+
+
+async def _resolve_marks(world: World, records: Records) -> None:
+    """Find the commits that the cluster made, and name in reads of contents the commits that hold them."""
+    oids: dict[tuple[str, str], str] = {}
+    for project in world.projects:
+        record = records.repositories.get(project.path)
+        for name in world.cluster.layout.node_names if record else ():
+            directory = replica(world.cluster, name, record.replica_path) if record else Path()
+            if directory.is_dir():
+                for subject, oid in (await commits_by_subject(directory)).items():
+                    oids[project.path, subject] = oid
+        for oid, content in project.supply.contents.items():
+            oids[project.path, content] = oid
+    history = world.history
+    history.writes = [
+        replace(write, new=write.new or oids.get((write.reference.repository, write.mark), "")) if write.mark else write
+        for write in history.writes
+    ]
+    history.reads = [
+        replace(read, value=oids.get((read.reference.repository, read.value.removeprefix("content:")), read.value))
+        if read.value.startswith("content:")
+        else read
+        for read in history.reads
+    ]
+
+
+async def _check_history(world: World, outages: Sequence[Outage]) -> list[Violation]:
+    final: dict[Reference, str] = {}
+    found = []
+    for praefect in world.cluster.layout.praefect_names:
+        async with PraefectClient(world.cluster, praefect) as rpc:
+            client = ReferenceClient(world, rpc, f"{praefect}-final")
+            for project in world.projects:
+                values = await client.read_references(project)
+                if values is None:
+                    found.append(Violation("everything works once healed", world.history.failed_reads[-1][3]))
+                    continue
+                for name in REFERENCES:
+                    final[Reference(project.path, name)] = values.get(name, ABSENT)
+    return found + check_references(world.history, world.initial(), final, outages)
+
+
+def _keep(world: World, directory: Path) -> Path:
+    """Keep the record and the logs of a seed."""
+    kept = FAILURES / f"seed-{world.seed}"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    world.history.save(kept / "history.json")
+    shutil.copytree(directory / "c" / "logs", kept / "logs")
+    return kept
