@@ -239,5 +239,5 @@ async def test_absent_postgresql_at_start_is_one_line_and_exit_code_1(own: Clust
     code, output = await _run(*program("praefect"), "-config", str(config))
 
     assert code == 1
-    assert 'password authentication failed for user "nobody-knows"' in output
+    assert "password authentication failed for user" in output
     assert "Traceback" not in output

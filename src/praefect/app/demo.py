@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from praefect.app.processes import Child, ProcessCrashedError
 from praefect.app.scenario import Scenario
 from praefect.domain.errors import FailedPreconditionError, PraefectError
 from praefect.runtime.signals import stop_on_signals
+from praefect.transport.grpc.status import leading_error
 
 DEMO_PROJECT = "demo"
 RESTART_SECONDS = 10.0
@@ -65,6 +65,7 @@ async def _run_in(directory: Path, options: DemoOptions, console: Console) -> in
                 group.create_task(_keep_running(child, console), name=f"watch {child.name}")
                 for child in cluster.children()
             ]
+            watches.append(group.create_task(_watch_postgres(cluster), name="watch PostgreSQL"))
             await stop.wait()
             for watch in watches:
                 watch.cancel()
@@ -104,6 +105,16 @@ async def _keep_running(child: Child, console: Console) -> None:
         await child.start()
 
 
+async def _watch_postgres(cluster: Cluster) -> None:
+    """Wait for the end of the database, without which the demo has no point.
+
+    Raises:
+        ProcessCrashedError: once it has ended.
+    """
+    if cluster.postgres is not None:
+        raise ProcessCrashedError("PostgreSQL", await cluster.postgres.wait(), cluster.layout.log("postgres"))
+
+
 def _introduce(cluster: Cluster, project: str, console: Console) -> None:
     lines = [
         ("front door", cluster.url),
@@ -128,9 +139,9 @@ def main(options: DemoOptions) -> int:
     console = Console()
     try:
         return asyncio.run(run(options, console))
-    except ProcessCrashedError as exc:
-        _say(console, str(exc))
-        return 1
-    except PraefectError as exc:
-        print(f"praefect demo: {exc}", file=sys.stderr)  # noqa: T201 - the command's own output
+    except (PraefectError, ExceptionGroup) as exc:
+        error = leading_error(exc)
+        if not isinstance(error, PraefectError):
+            raise
+        _say(console, f"praefect demo: {error}")
         return 1

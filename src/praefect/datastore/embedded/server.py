@@ -103,6 +103,12 @@ class EmbeddedPostgres:
                 statement = sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8'")
                 await connection.execute(statement.format(sql.Identifier(database), sql.Identifier(role)))
 
+    async def wait(self) -> int:
+        """Wait until the server ends by itself; return its exit code, negative for a signal."""
+        if self._process is None:
+            raise EmbeddedPostgresError("PostgreSQL is not running")
+        return await self._process.wait()
+
     @property
     def process_id(self) -> int:
         """The process id of the running server."""
