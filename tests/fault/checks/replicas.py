@@ -68,10 +68,9 @@ async def check_soundness(cluster: Cluster, records: Records) -> list[Violation]
             directory = replica(cluster, name, record.replica_path)
             if directory.is_dir() and (fault := await fsck(directory)):
                 found.append(Violation("git fsck is clean", f"{record.relative_path} on {name}: {fault}"))
-    for name in cluster.layout.node_names:
-        if left := residue(cluster.layout.node_storage(name)):
-            found.append(Violation("no locks, quarantines or temporary files remain", f"{name}: {left}"))
-    return found
+    left = {name: residue(cluster.layout.node_storage(name)) for name in cluster.layout.node_names}
+    guarantee = "no locks, quarantines or temporary files remain"
+    return found + [Violation(guarantee, f"{name}: {files}") for name, files in left.items() if files]
 
 
 def unrecorded(cluster: Cluster, records: Records) -> dict[str, list[str]]:
