@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo scenario test check format lint types imports unit bench protos protos-check lock clean
+.PHONY: help setup demo scenario test check format lint types imports unit bench bench-failover fault protos protos-check lock clean
 help:
 	@echo "make demo      start a cluster: PostgreSQL, three nodes, praefect, gateway"
 	@echo "make scenario  play the failover story on a fresh cluster and check every step"
 	@echo "make test      run all tests"
 	@echo "make check     format, lint, types, import contracts, unit tests"
 	@echo "make bench     print the benchmark table"
+	@echo "make bench-failover  measure how soon reads and writes work again after a death"
+	@echo "make fault     put clusters through seeded faults: SEEDS=first-last (see docs/reliability.md)"
 	@echo "make protos    regenerate src/praefect/proto from proto/"
 
 $(STAMP):
@@ -48,6 +50,13 @@ unit: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+bench-failover: setup
+	$(BIN)/python -m bench.failover $(ROUNDS)
+
+SEEDS ?= 1-3
+fault: setup
+	$(BIN)/python -m tests.fault $(SEEDS)
 
 protos: setup
 	scripts/generate-protos $(BIN)/python
