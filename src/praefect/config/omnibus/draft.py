@@ -81,3 +81,8 @@ class Draft:
         if branch is not None:
             merge(self.values, self.converter.section(self.section, branch, path))
             self.put_back(branch, path)
+
+    def note_missing_token(self) -> None:
+        """Say so if callers need no secret."""
+        if not self.get("auth.token") and not self.get("auth.token_file"):
+            self.notes.append("auth.token is not set: whoever reaches the address may read and write all repositories")

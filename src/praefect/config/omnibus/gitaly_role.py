@@ -45,6 +45,7 @@ def draft_gitaly(draft: Draft, only_storage: str) -> None:
     draft.take_keys({**GITALY_KEYS_ELSEWHERE, **{("gitaly", key): target for key, target in GITALY_KEYS.items()}})
     _take_git_config(draft)
     draft.take_configuration("gitaly")
+    draft.note_missing_token()
     _take_secret(draft)
     _take_url(draft)
     _take_storages(draft, only_storage)

@@ -110,24 +110,26 @@ def suggestion(path: Path) -> str | None:
     """The setting that was perhaps meant."""
     if len(path) < 2 or path[:2] in _READ:
         return None
-    close = get_close_matches(path[1], [key[1] for key in _READ if key[0] == path[0]], n=1, cutoff=0.8)
+    close = get_close_matches(
+        path[1], [key[1] for key in _READ if key[0] == path[0] and len(key) == 2], n=1, cutoff=0.8
+    )
     return spell((path[0], close[0])) if close else None
 
 
 def _belongs_elsewhere(path: Path, role: Role) -> bool:
-    """Whether another role reads the setting."""
-    home = {"praefect": Role.PRAEFECT, "gitaly": Role.GITALY, "gateway": Role.GITLAB}.get(path[0])
-    if home is not None:
-        return home is not role and path[:2] in _READ
-    return path[0] in _CALLS or path[:2] in _READ
+    """Whether other roles read the setting, and only they."""
+    readers = _READERS.get(path[:2]) or _READERS.get(path[:1])
+    return readers is not None and role not in readers
 
 
-_CALLS: Final = ("external_url", "git_data_dirs")
-_READ: Final = frozenset({
-    *(("praefect", key) for key in (*PRAEFECT_KEYS, "virtual_storages", "configuration")),
-    *(("gitaly", key) for key in (*GITALY_KEYS, "gitconfig", "configuration")),
-    *(path[:2] for path in GITALY_KEYS_ELSEWHERE),
-    ("gitlab_rails", "repositories_storages"),
-    ("gitlab_rails", "gitaly_token"),
-    ("gateway", "configuration"),
-})  # fmt: skip
+_READERS: Final[Mapping[Path, tuple[Role, ...]]] = {
+    **{("praefect", key): (Role.PRAEFECT,) for key in (*PRAEFECT_KEYS, "virtual_storages", "configuration")},
+    **{("gitaly", key): (Role.GITALY,) for key in (*GITALY_KEYS, "gitconfig", "configuration")},
+    **{path[:2]: (Role.GITALY,) for path in GITALY_KEYS_ELSEWHERE},
+    ("gitlab_rails", "repositories_storages"): (Role.GITLAB,),
+    ("gitlab_rails", "gitaly_token"): (Role.GITLAB,),
+    ("gateway", "configuration"): (Role.GITLAB,),
+    ("external_url",): (Role.GITALY, Role.GITLAB),
+    ("git_data_dirs",): (Role.GITALY, Role.GITLAB),
+}
+_READ: Final = frozenset(_READERS)

@@ -25,6 +25,7 @@ def draft_praefect(draft: Draft) -> None:
     _demand_tls(draft)
     _take_virtual_storages(draft)
     draft.take_configuration("praefect")
+    draft.note_missing_token()
     if not any(draft.get(key) for key in ("listen_addr", "tls_listen_addr", "socket_path")):
         draft.set("listen_addr", DEFAULT_LISTEN_ADDR)
         draft.notes.append(

@@ -119,9 +119,10 @@ def reconfigure(request: Request) -> Report:
 
 def _draft(request: Request) -> Draft:
     statements = parse(read_file(request.gitlab_rb), request.gitlab_rb)
+    surroundings = Surroundings(request.environment)
     draft = Draft(
         settings=collect(statements, request.gitlab_rb),
-        converter=Converter(Surroundings(request.environment)),
+        converter=Converter(surroundings),
         section=_SECTIONS[request.role],
     )
     match request.role:
@@ -134,6 +135,7 @@ def _draft(request: Request) -> Draft:
                 draft.notes.append(f"the node starts once its storages exist: mkdir -p -m 0700 {' '.join(missing)}")
         case Role.GITLAB:
             draft_gitlab(draft)
+    draft.notes += (f"{place}: environment variable {name} is not set" for name, place in surroundings.unset.items())
     return draft
 
 

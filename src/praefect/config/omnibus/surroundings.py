@@ -28,12 +28,17 @@ _MOST_NESTED: Final = 64
 
 
 class Surroundings:
-    """Gives expressions their values, when they are asked for and not before."""
+    """Gives expressions their values, when they are asked for and not before.
+
+    Attributes:
+        unset: variables that were asked for and are not set, with the place that asked last.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Look up variables in ``environment``."""
         self._environment = environment
         self._steps = 0
+        self.unset: dict[str, Place] = {}
 
     def plain(self, expression: Expression) -> Plain:
         """The value of an expression that is neither array nor hash.
@@ -70,6 +75,8 @@ class Surroundings:
             return self._plain(variable.default, depth + 1)
         if value is None and variable.required:
             raise GitlabRbError(variable.place, f"environment variable {variable.name} is not set")
+        if value is None:
+            self.unset[variable.name] = variable.place
         return value
 
 

@@ -8,51 +8,15 @@ from pathlib import Path
 import pytest
 
 from praefect.config import gateway, node, praefect
-from praefect.config.faults import ConfigError
 from praefect.config.omnibus.known_keys import Role
-from praefect.config.omnibus.reconfigure import Report, Request, Unknown, reconfigure
+from praefect.config.omnibus.reconfigure import Report, Unknown
 from praefect.config.omnibus.replacing import Outcome
-
-FILES = Path(__file__).parent / "files"
-
-
-class Host:
-    """A directory with a gitlab.rb and the place that configurations are written to."""
-
-    def __init__(self, directory: Path) -> None:
-        self.gitlab_rb = directory / "gitlab.rb"
-        self.output = directory / "etc"
-        self.data = directory / "git-data"
-        self.config = self.output / "config.toml"
-
-    def take(self, name: str) -> "Host":
-        """Take one of the files beside this one, with its data directory here."""
-        return self.say((FILES / name).read_text().replace("/var/opt/gitlab/git-data", str(self.data)))
-
-    def say(self, text: str) -> "Host":
-        self.gitlab_rb.write_text(text)
-        return self
-
-    def run(self, role: Role, storage: str = "", **environment: str) -> Report:
-        return reconfigure(
-            Request(
-                gitlab_rb=str(self.gitlab_rb),
-                role=role,
-                output=str(self.output),
-                storage=storage,
-                environment=environment,
-            )
-        )
-
-    def refusal(self, role: Role, storage: str = "", **environment: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            self.run(role, storage, **environment)
-        return str(caught.value).replace(str(self.gitlab_rb), "gitlab.rb")
+from tests.support.gitlab_rb_host import FILES, GitlabRbHost
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+def host(tmp_path: Path) -> GitlabRbHost:
+    return GitlabRbHost(tmp_path)
 
 
 SERVICES = (
@@ -68,7 +32,7 @@ SERVICES = (
 
 
 class TestThePage:
-    def test_praefect(self, host: Host) -> None:
+    def test_praefect(self, host: GitlabRbHost) -> None:
         report = host.take("page_praefect.rb").run(Role.PRAEFECT)
         config = praefect.load(str(host.config))
         assert config.listen_addr == "0.0.0.0:2305"
@@ -98,7 +62,7 @@ class TestThePage:
             "failover.prefer_designated is set",
         ]
 
-    def test_gitaly(self, host: Host) -> None:
+    def test_gitaly(self, host: GitlabRbHost) -> None:
         report = host.take("page_gitaly.rb").run(Role.GITALY)
         place = host.data / "repositories"
         assert report.notes == (f"the node starts once its storages exist: mkdir -p -m 0700 {place}",)
@@ -114,7 +78,7 @@ class TestThePage:
         assert report.ignored["about other services"] == (*SERVICES, "prometheus_monitoring")
         assert host.run(Role.GITALY).notes == ()
 
-    def test_gitlab(self, host: Host) -> None:
+    def test_gitlab(self, host: GitlabRbHost) -> None:
         report = host.take("page_gitlab.rb").run(Role.GITLAB)
         file = gateway.load(str(host.config))
         assert file.unknown == ()
@@ -130,7 +94,7 @@ class TestThePage:
         assert report.ignored == {"about other services": ("prometheus", "grafana")}
         assert [note.split(" ")[0] for note in report.notes] == ["new", "gateway['configuration']"]
 
-    def test_the_node_of_the_gitlab_host(self, host: Host) -> None:
+    def test_the_node_of_the_gitlab_host(self, host: GitlabRbHost) -> None:
         host.take("page_gitlab.rb").run(Role.GITALY)
         (host.data / "repositories").mkdir(parents=True)
         config = node.load(str(host.config))
@@ -138,7 +102,7 @@ class TestThePage:
         assert [one.name for one in config.storages] == ["default"]
         assert (config.gitlab.url, config.gitlab.secret) == ("http://10.0.0.20", "shell-dddd")
 
-    def test_a_storage_of_this_host_by_its_address(self, host: Host) -> None:
+    def test_a_storage_of_this_host_by_its_address(self, host: GitlabRbHost) -> None:
         text = 'git_data_dirs({ "default" => { "gitaly_address" => "tcp://10.0.0.20:8075" } })\n'
         host.say(f"{text}gitaly['listen_addr'] = '0.0.0.0:8075'\ngitlab_shell['secret_token'] = 's'")
         host.run(Role.GITALY)
@@ -147,7 +111,7 @@ class TestThePage:
         (storage,) = gateway.load(str(host.config)).config.storages
         assert storage.gitaly_address == "tcp://10.0.0.20:8075"
 
-    def test_gitaly_with_tls_only(self, host: Host) -> None:
+    def test_gitaly_with_tls_only(self, host: GitlabRbHost) -> None:
         host.take("page_gitaly.rb")
         text = host.gitlab_rb.read_text().replace("gitaly['listen_addr']", "# gitaly['listen_addr']")
         tls = (
@@ -163,7 +127,7 @@ class TestThePage:
 
 
 class TestToday:
-    def test_praefect(self, host: Host) -> None:
+    def test_praefect(self, host: GitlabRbHost) -> None:
         report = host.take("today_praefect.rb").run(Role.PRAEFECT)
         config = praefect.load(str(host.config))
         assert (config.listen_addr, config.tls_listen_addr) == ("0.0.0.0:2305", "0.0.0.0:3305")
@@ -188,7 +152,7 @@ class TestToday:
             "praefect['env']",
         )
 
-    def test_gitaly(self, host: Host) -> None:
+    def test_gitaly(self, host: GitlabRbHost) -> None:
         (host.data / "repositories").mkdir(parents=True)
         report = host.take("today_gitaly.rb").run(Role.GITALY)
         config = node.load(str(host.config))
@@ -209,7 +173,7 @@ class TestToday:
         assert report.notes == ()
         assert report.ignored["about upstream's own machinery"] == ("gitaly['configuration']['cgroups']",)
 
-    def test_gitlab(self, host: Host) -> None:
+    def test_gitlab(self, host: GitlabRbHost) -> None:
         report = host.take("today_gitlab.rb").run(Role.GITLAB)
         config = gateway.load(str(host.config)).config
         assert (config.external_url, config.listen_addr) == ("https://gitlab.example.com", "0.0.0.0:443")
@@ -225,7 +189,7 @@ class TestToday:
 
 
 class TestTheFile:
-    def test_it_is_private_and_left_alone_when_nothing_changes(self, host: Host) -> None:
+    def test_it_is_private_and_left_alone_when_nothing_changes(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb")
         assert host.run(Role.PRAEFECT).outcome is Outcome.WRITTEN
         before = host.config.stat()
@@ -237,20 +201,20 @@ class TestTheFile:
         assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         assert [path.name for path in host.output.iterdir()] == ["config.toml"]
 
-    def test_its_mode_is_corrected(self, host: Host) -> None:
+    def test_its_mode_is_corrected(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb").run(Role.PRAEFECT)
         host.config.chmod(0o644)
         assert host.run(Role.PRAEFECT).outcome is Outcome.MODE_CORRECTED
         assert stat.S_IMODE(host.config.stat().st_mode) == 0o600
 
-    def test_it_is_replaced_and_not_rewritten(self, host: Host) -> None:
+    def test_it_is_replaced_and_not_rewritten(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb").run(Role.PRAEFECT)
         with host.config.open() as reader:
             host.say(host.gitlab_rb.read_text().replace("external-aaaa", "external-new")).run(Role.PRAEFECT)
             assert "external-aaaa" in reader.read()
         assert "external-new" in host.config.read_text()
 
-    def test_it_stays_when_the_new_one_is_refused(self, host: Host) -> None:
+    def test_it_stays_when_the_new_one_is_refused(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb").run(Role.PRAEFECT)
         before = host.config.read_bytes()
         for text in ("system('x')", "praefect['listen_addr'] = '0.0.0.0:1'"):
@@ -258,17 +222,17 @@ class TestTheFile:
         assert host.config.read_bytes() == before
         assert [path.name for path in host.output.iterdir()] == ["config.toml"]
 
-    def test_a_directory_in_its_place(self, host: Host) -> None:
+    def test_a_directory_in_its_place(self, host: GitlabRbHost) -> None:
         host.config.mkdir(parents=True)
         assert host.take("page_praefect.rb").refusal(Role.PRAEFECT) == f"read {host.config}: is a directory"
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-    def test_a_directory_that_cannot_be_written_to(self, host: Host) -> None:
+    def test_a_directory_that_cannot_be_written_to(self, host: GitlabRbHost) -> None:
         host.output.mkdir(mode=0o500)
         assert "permission denied" in host.take("page_praefect.rb").refusal(Role.PRAEFECT)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-    def test_root_leaves_it_to_its_owner(self, host: Host) -> None:
+    def test_root_leaves_it_to_its_owner(self, host: GitlabRbHost) -> None:
         host.output.mkdir()
         os.chown(host.output, 65534, 65534)
         host.take("page_praefect.rb").run(Role.PRAEFECT)
@@ -282,7 +246,7 @@ class TestTheReport:
     def changes(self, report: Report) -> list[tuple[str, str | None, str | None]]:
         return [(change.key, change.before, change.after) for change in report.changes]
 
-    def test_changes_name_keys_and_mask_secrets(self, host: Host) -> None:
+    def test_changes_name_keys_and_mask_secrets(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb")
         first = host.run(Role.PRAEFECT)
         assert ("listen_addr", None, '"0.0.0.0:2305"') in self.changes(first)
@@ -302,7 +266,7 @@ class TestTheReport:
             for secret in ("external-", "internal-", "sql-"):
                 assert secret not in repr(report)
 
-    def test_what_an_operator_wrote_into_the_file(self, host: Host) -> None:
+    def test_what_an_operator_wrote_into_the_file(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb").run(Role.PRAEFECT)
         host.config.write_text(
             f'odd = "hush"\nlisten_addr = {{ a = 1 }}\n{host.config.read_text().replace("listen_addr", "x")}'
@@ -314,14 +278,14 @@ class TestTheReport:
             ("prometheus_x", "(not a key of this file)", None),
         ]
 
-    def test_a_file_that_was_no_toml(self, host: Host) -> None:
+    def test_a_file_that_was_no_toml(self, host: GitlabRbHost) -> None:
         host.output.mkdir()
         host.config.write_bytes(b"\xff = hush")
         report = host.take("page_praefect.rb").run(Role.PRAEFECT)
         assert report.outcome is Outcome.WRITTEN
         assert all(change.before is None for change in report.changes)
 
-    def test_settings_that_nobody_knows(self, host: Host) -> None:
+    def test_settings_that_nobody_knows(self, host: GitlabRbHost) -> None:
         host.take("page_praefect.rb")
         start = host.gitlab_rb.read_text().count("\n")
         more = [
@@ -349,7 +313,7 @@ class TestTheReport:
         ]
         assert all(isinstance(one, Unknown) and one.place.file == str(host.gitlab_rb) for one in report.unknown)
 
-    def test_settings_of_other_roles(self, host: Host) -> None:
+    def test_settings_of_other_roles(self, host: GitlabRbHost) -> None:
         names = ("page_praefect.rb", "page_gitaly.rb")
         host.say("\n".join((FILES / name).read_text() for name in names))
         assert host.run(Role.PRAEFECT).unknown == ()
@@ -358,5 +322,5 @@ class TestTheReport:
         assert "praefect['virtual_storages']" in report.ignored["about other parts"]
 
 
-def test_a_missing_gitlab_rb(host: Host) -> None:
+def test_a_missing_gitlab_rb(host: GitlabRbHost) -> None:
     assert host.refusal(Role.PRAEFECT) == "open gitlab.rb: no such file or directory"
