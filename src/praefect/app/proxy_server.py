@@ -18,7 +18,9 @@ from praefect.proto import praefect_pb2, server_pb2, transaction_pb2
 from praefect.proxy.auth import Authenticator, AuthObserver
 from praefect.proxy.coordinator import CallObserver, Coordinator
 from praefect.proxy.finalize import FinalizeObserver, Finalizer
-from praefect.proxy.forward import Forwarder
+from praefect.proxy.forward import ReadForwarder
+from praefect.proxy.forward_write import WriteForwarder
+from praefect.proxy.node_calls import NodeCalls
 from praefect.proxy.route import Router, VirtualStorageLayout
 from praefect.services.info import PraefectInfoService
 from praefect.services.intercepted import InterceptedMethods
@@ -132,18 +134,20 @@ def _router(parts: Parts) -> Router:
 
 def _coordinator(parts: Parts, router: Router) -> Coordinator:
     datastore, metrics = parts.datastore, parts.metrics
+    calls = NodeCalls(parts.nodes)
     return Coordinator(
         router=router,
-        forwarder=Forwarder(
-            nodes=parts.nodes, transactions=parts.transactions, sidechannels=SidechannelBridges(parts.sidechannels)
-        ),
+        reads=ReadForwarder(calls=calls, sidechannels=SidechannelBridges(parts.sidechannels)),
+        writes=WriteForwarder(calls=calls, transactions=parts.transactions),
         finalizer=Finalizer(
             records=datastore.repositories,
             queue=datastore.queue,
             forget=datastore.cache.forget,
+            doubts=parts.doubts,
             observer=FinalizeObserver(judged=metrics.count_verdict),
         ),
         completions=parts.completions,
+        doubts=parts.doubts,
         observer=CallObserver(read_routed=metrics.count_read),
     )
 

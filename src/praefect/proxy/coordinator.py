@@ -5,13 +5,15 @@ Source: the Praefect reference on the director pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
 
 from google.protobuf.message import Message
 
+from praefect.domain.doubts import Doubt, DoubtsPendingError
 from praefect.domain.errors import InternalError
 from praefect.domain.repository import RelativePath, RepositoryExistsError, Storage, VirtualStorage
 from praefect.proxy.classify import (
@@ -23,17 +25,21 @@ from praefect.proxy.classify import (
     partitioning_hint,
     wants_primary,
 )
+from praefect.proxy.doubts import Doubts, doubt_about
 from praefect.proxy.finalize import RECORD_LIMIT_SECONDS, Finalizer, Write
-from praefect.proxy.forward import Forwarder
+from praefect.proxy.forward import ReadForwarder
+from praefect.proxy.forward_write import WriteForwarder
 from praefect.proxy.rewrite import PARTITIONING_HINT, forwarded_metadata
 from praefect.proxy.route import Router
 from praefect.proxy.routes import MutatorRoute
 from praefect.proxy.routing_errors import RepositoryReadOnlyError, UnknownVirtualStorageError, prefixed, routed
 from praefect.runtime.completions import Completions
 from praefect.transport.grpc.server_call import ServerCall
+from praefect.transport.grpc.status import StatusError
 from praefect.transport.methods import Change, MethodInfo, Operation, Scope
 
 _FINALIZE_TIMEOUT = timedelta(seconds=RECORD_LIMIT_SECONDS)
+_ADMISSIONS = 3  # how often a write is routed anew because an interrupted one had to be settled
 # Existing repositories are updated by these where others that create refuse.
 _CREATE_OR_UPDATE = frozenset(
     {"/gitaly.RepositoryService/ReplicateRepository", "/gitaly.RepositoryService/RestoreRepository"}
@@ -51,17 +57,21 @@ class CallObserver:
 class Coordinator:
     """Handles every call that Praefect does not answer itself."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one port per step, and doubts
         self,
         *,
         router: Router,
-        forwarder: Forwarder,
+        reads: ReadForwarder,
+        writes: WriteForwarder,
         finalizer: Finalizer,
         completions: Completions,
+        doubts: Doubts | None = None,
         observer: CallObserver | None = None,
     ) -> None:
+        self._doubts = doubts
         self._router = router
-        self._forwarder = forwarder
+        self._reads = reads
+        self._writes = writes
         self._finalizer = finalizer
         self._completions = completions
         self._observer = observer or CallObserver()
@@ -93,6 +103,8 @@ class Coordinator:
                 raise InternalError(f"unknown operation type: {request.method.operation}")
 
     async def _read(self, call: ServerCall, request: RepositoryCall) -> None:
+        if self._doubts is not None:
+            await self._doubts.wait_readable(request.virtual_storage, request.relative_path)
         route = await routed(
             "accessor call: route repository accessor: ",
             lambda: self._router.route_accessor(
@@ -103,15 +115,15 @@ class Coordinator:
         )
         self._observer.read_routed(request.virtual_storage, route.storage)
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
-        await self._forwarder.forward_accessor(call, request, route, metadata)
+        await self._reads.forward_accessor(call, request, route, metadata)
 
     async def _write(self, call: ServerCall, request: RepositoryCall) -> None:
         hint = partitioning_hint(request, call.metadata)
-        route = await self._route_write(request, hint or request.additional_relative_path)
+        route, doubt = await self._admit(request, hint or request.additional_relative_path)
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
         if hint is not None and route.additional_replica_path is not None:
             metadata.set(PARTITIONING_HINT, route.additional_replica_path)
-        outcome = await self._forwarder.forward_mutator(call, request, route, metadata)
+        outcome = await self._writes.forward_mutator(call, request, route, metadata)
         write = Write(
             virtual_storage=request.virtual_storage,
             relative_path=request.relative_path,
@@ -120,11 +132,46 @@ class Coordinator:
             route=route,
             outcome=outcome.write,
             transactional=request.method.transactional,
+            doubt=doubt,
         )
         await self._completions.run(
             lambda: self._finalizer.record(write), name=f"record {request.method.name}", timeout=_FINALIZE_TIMEOUT
         )
         call.finish(outcome.status, outcome.trailing_metadata)
+
+    async def _admit(
+        self, request: RepositoryCall, additional: RelativePath | None
+    ) -> tuple[MutatorRoute, Doubt | None]:
+        """Route a write and open its doubt; interrupted ones are settled first, which may change the route."""
+        if self._doubts is None:
+            return await self._route_write(request, additional), None
+        for _ in range(_ADMISSIONS):
+            await self._doubts.wait_writable(request.virtual_storage, request.relative_path)
+            route = await self._route_write(request, additional)
+            if not request.method.transactional:
+                return route, None
+            try:
+                return route, await self._doubts.open(doubt_about(request, route))
+            except DoubtsPendingError:
+                await self._doubts.settle(route.repository_id)
+        raise DoubtsPendingError
+
+    @contextmanager
+    def _in_doubt(self, doubt: Doubt | None) -> Iterator[None]:
+        """Begin a write unless its doubt may have lapsed; if it fails, say whether anything can have come of it."""
+        if self._doubts is None or doubt is None:
+            yield
+            return
+        self._doubts.check(doubt)
+        try:
+            yield
+        except StatusError:
+            # The primary could not be reached.
+            self._doubts.close(doubt)
+            raise
+        except BaseException:
+            self._doubts.abandon(doubt)
+            raise
 
     async def _route_write(self, request: RepositoryCall, additional: RelativePath | None) -> MutatorRoute:
         target = (request.virtual_storage, request.relative_path, additional)
@@ -148,7 +195,7 @@ class Coordinator:
             lambda: self._router.route_maintenance(request.virtual_storage, request.relative_path),
         )
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
-        await self._forwarder.forward_maintenance(call, request, route, metadata)
+        await self._reads.forward_maintenance(call, request, route, metadata)
 
     async def _handle_storage(self, call: ServerCall, method: MethodInfo, message: Message) -> None:
         request = classify_storage(method, message)
@@ -162,4 +209,4 @@ class Coordinator:
             bare=UnknownVirtualStorageError,
         ):
             route = self._router.route_storage_accessor(request.virtual_storage)
-        await self._forwarder.forward_storage_accessor(call, request, route)
+        await self._reads.forward_storage_accessor(call, request, route)
