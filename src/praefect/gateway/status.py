@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from praefect.domain.errors import PraefectError
-from praefect.gateway.page import PAGE
+from praefect.gateway.page import CONTENT_POLICY, PAGE
 from praefect.gateway.projects import Project, ProjectStore
 from praefect.gateway.storages import Storage, Storages
 from praefect.proto import praefect_pb2, server_pb2
@@ -45,7 +45,8 @@ class StatusPage:
 
     async def page(self, _request: web.Request) -> web.Response:
         """Show the page; its script asks for the states."""
-        return web.Response(text=PAGE, content_type="text/html", headers={"Content-Security-Policy": CONTENT_POLICY})
+        headers = {"Content-Security-Policy": CONTENT_POLICY, "Referrer-Policy": "no-referrer"}
+        return web.Response(text=PAGE, content_type="text/html", headers=headers)
 
     async def health(self, _request: web.Request) -> web.Response:
         """Say that the process serves."""
@@ -158,6 +159,3 @@ async def probe_storage(storage: Storage) -> StorageState:
         server_version=info.server_version,
         replication_factor=status.replication_factor if status else 0,
     )
-
-
-CONTENT_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
