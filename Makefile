@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo scenario test check format lint types imports unit bench bench-failover fault protos protos-check lock clean
+.PHONY: help setup demo scenario test check format lint types imports unit bench bench-failover fault docs protos protos-check lock clean
 help:
 	@echo "make demo      start a cluster: PostgreSQL, three nodes, praefect, gateway"
 	@echo "make scenario  play the failover story on a fresh cluster and check every step"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench     print the benchmark table"
 	@echo "make bench-failover  measure how soon reads and writes work again after a death"
 	@echo "make fault     put clusters through seeded faults: SEEDS=first-last (see docs/reliability.md)"
+	@echo "make docs      regenerate docs/configuration.md from the models"
 	@echo "make protos    regenerate src/praefect/proto from proto/"
 
 $(STAMP):
@@ -57,6 +58,9 @@ bench-failover: setup
 SEEDS ?= 1-3
 fault: setup
 	$(BIN)/python -m tests.fault $(SEEDS)
+
+docs: setup
+	$(BIN)/python scripts/generate-configuration-docs
 
 protos: setup
 	scripts/generate-protos $(BIN)/python

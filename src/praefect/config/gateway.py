@@ -22,7 +22,7 @@ class GatewayStorageConfig:
     name: str = setting("", "Name of the storage, for Praefect that of the virtual storage.")
     gitaly_address: str = setting("", "Where it is served: `tcp://`, `tls://`, `unix:` or `dns:`.")
     gitaly_token: str = setting("", "Shared secret of that server.", secret=True)
-    weight: int = setting(100, "Share of new projects, 0 to 100; 0 means none.")
+    weight: int = setting(100, "Share of new projects, 0 to 100; 0 means none.", unit="share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

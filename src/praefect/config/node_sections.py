@@ -42,7 +42,7 @@ class NodeLoggingConfig(LoggingConfig):
 class HttpSettingsConfig:
     """``[gitlab.http-settings]``: how the internal API is called."""
 
-    read_timeout: int = setting(300, "Seconds a call may take.", integer=Integer.UNSIGNED)
+    read_timeout: int = setting(300, "Seconds a call may take.", integer=Integer.UNSIGNED, unit="seconds")
     user: str = setting("", "User for basic authentication, together with `password`.")
     password: str = setting("", "Password for basic authentication.", secret=True)
     ca_file: str = setting("", "PEM file with authorities to trust.")
@@ -74,7 +74,9 @@ class HooksConfig:
     """``[hooks]``: the operator's own hooks."""
 
     custom_hooks_dir: str = setting("", "Directory with `pre-receive.d`, `update.d` and `post-receive.d`.")
-    packobjects_hook_max_proc: int = setting(0, "Accepted for compatibility.", integer=Integer.UNSIGNED)
+    packobjects_hook_max_proc: int = setting(
+        0, "Accepted for compatibility.", integer=Integer.UNSIGNED, unit="processes"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class GitConfig:
     """``[git]``: how git is run."""
 
     executable: str = setting("git", "The git to run: a path, or a name that is looked up in PATH.", own=True)
-    catfile_cache_size: int = setting(0, "Kept `cat-file` processes; 0 means 100.")
+    catfile_cache_size: int = setting(0, "Kept `cat-file` processes; 0 means 100.", unit="processes")
     config: tuple[GitConfigEntry, ...] = setting((), "Settings that every git command gets.")
     signing_key: str = setting("", "Key file that signs commits made through the API.")
     rotated_signing_keys: tuple[str, ...] = setting((), "Key files that signed earlier.")
@@ -102,13 +104,13 @@ class GitConfig:
 class LimitConfig:
     """A limit on calls that run and calls that wait."""
 
-    max_concurrency: int = setting(0, "Calls that run at once, per repository; 0 means any number.")
-    max_queue_size: int = setting(500, "Calls that wait.")
+    max_concurrency: int = setting(0, "Calls that run at once, per repository; 0 means any number.", unit="calls")
+    max_queue_size: int = setting(500, "Calls that wait.", unit="calls")
     max_queue_wait: timedelta = setting(timedelta(0), "Time that a call waits; 0 means any time.")
     adaptive: bool = setting(False, "Accepted for compatibility: `initial_limit` is used as a fixed limit.")
-    initial_limit: int = setting(0, "Limit at start, with `adaptive`.")
-    max_limit: int = setting(0, "Highest limit, with `adaptive`.")
-    min_limit: int = setting(0, "Lowest limit, with `adaptive`.")
+    initial_limit: int = setting(0, "Limit at start, with `adaptive`.", unit="calls")
+    max_limit: int = setting(0, "Highest limit, with `adaptive`.", unit="calls")
+    min_limit: int = setting(0, "Lowest limit, with `adaptive`.", unit="calls")
 
     @property
     def limit(self) -> int:
@@ -121,7 +123,7 @@ class ConcurrencyConfig(LimitConfig):
     """``[[concurrency]]``: a limit for one RPC."""
 
     rpc: str = setting("", "Full name, for instance `/gitaly.SmartHTTPService/PostUploadPackWithSidechannel`.")
-    max_per_repo: int = setting(0, "Older name of `max_concurrency`; loading moves it there.")
+    max_per_repo: int = setting(0, "Older name of `max_concurrency`; loading moves it there.", unit="calls")
     unauthenticated: LimitConfig = setting(LimitConfig(), "Limit for calls on behalf of nobody.")
 
 
@@ -129,9 +131,9 @@ class ConcurrencyConfig(LimitConfig):
 class PackObjectsLimitingConfig(LimitConfig):
     """``[pack_objects_limiting]``: a limit on packing for fetches."""
 
-    max_concurrency: int = setting(200, "Packers that run at once; 0 means any number.")
-    max_queue_size: int = setting(200, "Packers that wait.")
-    max_queue_length: int = setting(0, "Older name of `max_queue_size`; loading moves it there.")
+    max_concurrency: int = setting(200, "Packers that run at once; 0 means any number.", unit="calls")
+    max_queue_size: int = setting(200, "Packers that wait.", unit="calls")
+    max_queue_length: int = setting(0, "Older name of `max_queue_size`; loading moves it there.", unit="calls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class StreamCacheConfig:
     enabled: bool = setting(False, "Whether answers are kept.")
     dir: str = setting("", "Directory; loading fills it with one below the first storage.")
     max_age: timedelta = setting(timedelta(minutes=5), "Time an answer is kept.")
-    min_occurrences: int = setting(1, "Equal requests before an answer is kept.")
+    min_occurrences: int = setting(1, "Equal requests before an answer is kept.", unit="requests")
     backpressure: bool = setting(True, "Whether the producer waits for its readers.")
 
 
@@ -149,8 +151,8 @@ class StreamCacheConfig:
 class DailyMaintenanceConfig:
     """``[daily_maintenance]``: when repositories are tidied."""
 
-    start_hour: int = setting(0, "Hour, local time.", integer=Integer.UNSIGNED)
-    start_minute: int = setting(0, "Minute.", integer=Integer.UNSIGNED)
+    start_hour: int = setting(0, "Hour, local time.", integer=Integer.UNSIGNED, unit="hour of the day")
+    start_minute: int = setting(0, "Minute.", integer=Integer.UNSIGNED, unit="minute of the hour")
     duration: timedelta = setting(timedelta(0), "Time it may take; at most a day.")
     storages: tuple[str, ...] = setting((), "Storages that are tidied.")
     disabled: bool = setting(False, "Switches it off.")

@@ -38,10 +38,13 @@ class VirtualStorageConfig:
 
     name: str = setting("", "Name that clients use.")
     default_replication_factor: int = setting(
-        0, "Number of storages that get a copy of a new repository; 0 or less means all of them."
+        0, "Number of storages that get a copy of a new repository; 0 or less means all of them.", unit="storages"
     )
     minimum_copies: int = setting(
-        1, "A write is refused unless at least this many up-to-date storages can take part in it.", own=True
+        1,
+        "A write is refused unless at least this many up-to-date storages can take part in it.",
+        own=True,
+        unit="storages",
     )
     nodes: tuple[StorageNodeConfig, ...] = setting((), "The storages behind it.", key="node")
 
@@ -51,7 +54,7 @@ class ConnectionConfig:
     """Where a PostgreSQL server is; an empty value leaves the choice to libpq (PG* variables, ``~/.pgpass``)."""
 
     host: str = setting("", "Host name, several separated by commas, or directory of a unix socket.")
-    port: int = setting(0, "Port; 0 means libpq's default, 5432.")
+    port: int = setting(0, "Port; 0 means libpq's default, 5432.", unit="TCP port")
     user: str = setting("", "Role to log in as.")
     password: str = setting("", "Its password.", secret=True)
     dbname: str = setting("", "Name of the database.")
@@ -69,7 +72,7 @@ class DatabaseConfig(ConnectionConfig):
         ConnectionConfig(), "Connection that keeps its session, for notifications; what is empty is taken from above."
     )
     host_no_proxy: str = setting("", "Deprecated spelling of `session_pooled.host`.")
-    port_no_proxy: int = setting(0, "Deprecated spelling of `session_pooled.port`.")
+    port_no_proxy: int = setting(0, "Deprecated spelling of `session_pooled.port`.", unit="TCP port")
     outage_reads_max_age: timedelta = setting(
         timedelta(minutes=15),
         "How long known repositories are read while PostgreSQL is away; 0 means not at all.",
@@ -96,9 +99,12 @@ class DatabaseConfig(ConnectionConfig):
 class ReplicationConfig:
     """``[replication]``: the workers that process replication jobs."""
 
-    batch_size: int = setting(10, "Jobs taken from the queue at once.", integer=Integer.UNSIGNED)
+    batch_size: int = setting(10, "Jobs taken from the queue at once.", integer=Integer.UNSIGNED, unit="jobs")
     parallel_storage_processing_workers: int = setting(
-        1, "Storages of one virtual storage that are processed at the same time.", integer=Integer.UNSIGNED
+        1,
+        "Storages of one virtual storage that are processed at the same time.",
+        integer=Integer.UNSIGNED,
+        unit="storages",
     )
 
 
@@ -108,7 +114,7 @@ class ReconciliationConfig:
 
     scheduling_interval: timedelta = setting(timedelta(minutes=5), "Time between two passes; 0 disables the loop.")
     histogram_buckets: tuple[float, ...] = setting(
-        HISTOGRAM_BUCKETS, "Upper bounds, in seconds, of the histogram of a pass's duration."
+        HISTOGRAM_BUCKETS, "Upper bounds, in seconds, of the histogram of a pass's duration.", unit="seconds"
     )
 
 
@@ -128,7 +134,9 @@ class RepositoriesCleanupConfig:
 
     check_interval: timedelta = setting(timedelta(minutes=30), "Time between two looks for a storage that is due.")
     run_interval: timedelta = setting(timedelta(hours=24), "Time after which a storage is due again; 0 disables.")
-    repositories_in_batch: int = setting(16, "Paths that are looked up at once.", integer=Integer.UNSIGNED)
+    repositories_in_batch: int = setting(
+        16, "Paths that are looked up at once.", integer=Integer.UNSIGNED, unit="repositories"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +147,10 @@ class FailoverConfig:
     election_strategy: str = setting(PER_REPOSITORY, "`per_repository`; `local` and `sql` are accepted and replaced.")
     error_threshold_window: timedelta = setting(timedelta(0), "Time over which the two counts below are taken.")
     write_error_threshold_count: int = setting(
-        0, "Errors of writes that count; without effect on routing.", integer=Integer.UNSIGNED_32
+        0, "Errors of writes that count; without effect on routing.", integer=Integer.UNSIGNED_32, unit="errors"
     )
     read_error_threshold_count: int = setting(
-        0, "Errors of reads that count; without effect on routing.", integer=Integer.UNSIGNED_32
+        0, "Errors of reads that count; without effect on routing.", integer=Integer.UNSIGNED_32, unit="errors"
     )
     bootstrap_interval: timedelta = setting(timedelta(seconds=1), "Used by the removed electors only.")
     monitor_interval: timedelta = setting(timedelta(seconds=3), "Used by the removed electors only.")
@@ -165,9 +173,14 @@ class YamuxConfig:
     """``[yamux]``: multiplexed connections to nodes and from clients."""
 
     maximum_stream_window_size_bytes: int = setting(
-        LEAST_STREAM_WINDOW_BYTES, "Receive window of a stream; at least 262144.", integer=Integer.UNSIGNED_32
+        LEAST_STREAM_WINDOW_BYTES,
+        "Receive window of a stream; at least 262144.",
+        integer=Integer.UNSIGNED_32,
+        unit="bytes",
     )
-    accept_backlog: int = setting(256, "Streams a peer may open before they are accepted.", integer=Integer.UNSIGNED)
+    accept_backlog: int = setting(
+        256, "Streams a peer may open before they are accepted.", integer=Integer.UNSIGNED, unit="streams"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

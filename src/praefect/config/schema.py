@@ -35,6 +35,7 @@ class Setting:
     key: str | None = None  # spelling in TOML, where it differs from the field's name
     json_key: str | None = None  # spelling in the output of a config command, where it differs from the TOML key
     integer: Integer = Integer.SIGNED
+    unit: str = ""  # what a number counts or measures
     secret: bool = False
     own: bool = False  # upstream has no such key
     noun: str = "value"  # what a value out of a closed set is called in a message

@@ -63,7 +63,7 @@ class PrometheusConfig:
 
     scrape_timeout: timedelta = setting(timedelta(seconds=10), "Limit for each database query of `/db_metrics`.")
     grpc_latency_buckets: tuple[float, ...] = setting(
-        GRPC_LATENCY_BUCKETS, "Upper bounds, in seconds, of the latency histograms of RPCs."
+        GRPC_LATENCY_BUCKETS, "Upper bounds, in seconds, of the latency histograms of RPCs.", unit="seconds"
     )
 
 
