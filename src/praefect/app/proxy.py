@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
+from praefect.app.proxy_doubts import build_lease, open_doubts
 from praefect.app.proxy_loops import Loops, open_loops, start_loops
 from praefect.app.proxy_metrics import ProxyMetrics
 from praefect.app.proxy_parts import (
@@ -71,7 +72,7 @@ async def run_proxy(
     handover = handover or Handover({})
     async with _parts(config, version) as parts, open_loops() as loops:
         _start_listening_loops(parts, loops)
-        if not await _wait_for_first_round(parts.health, stop):
+        if not await _wait_for_first_round(parts, stop):
             yield parts
             return
         async with AsyncExitStack() as stack:
@@ -93,7 +94,6 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
         reconcile_buckets=config.reconciliation.histogram_buckets,
         transitioning=config.auth.transitioning,
     )
-    transactions = TransactionManager(observer=metrics.vote_observer())
     sidechannels = SidechannelRegistry()
     async with AsyncExitStack() as stack:
         _log.info("establishing database connection", database_address=f"{config.database.host}:{config.database.port}")
@@ -102,6 +102,9 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
         )
         await _check_database(datastore)
         _log.info("database connection established")
+        name = praefect_name(config)
+        lease = build_lease(datastore, name)
+        transactions = TransactionManager(observer=metrics.vote_observer(), may_commit=lease.may_commit)
         backchannel = await stack.enter_async_context(open_backchannel_server(transactions))
         nodes = await stack.enter_async_context(
             open_nodes(
@@ -111,7 +114,6 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
                 options=node_options(config),
             )
         )
-        name = praefect_name(config)
         health = HealthMonitor(praefect_name=name, nodes=layouts, checker=nodes, records=datastore.health)
         nodes.on_unreachable = health.report_unreachable
         yield Parts(
@@ -123,6 +125,7 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
             health=health,
             elector=Elector(records=datastore.election, evidence=health, praefect_name=name),
             transactions=transactions,
+            doubts=await stack.enter_async_context(open_doubts(lease, datastore, nodes, transactions)),
             sidechannels=sidechannels,
             metrics=metrics,
             completions=await stack.enter_async_context(Completions()),
@@ -157,17 +160,22 @@ def _start_listening_loops(parts: Parts, loops: Loops) -> None:
     _log.info("reads distribution caching is enabled by configuration")
 
 
-async def _wait_for_first_round(health: HealthMonitor, stop: Stop) -> bool:
-    """Open no listener before a health round is stored; return whether that happened before the stop."""
+async def _wait_for_first_round(parts: Parts, stop: Stop) -> bool:
+    """Open no listener before a health round is stored and doubts can be; return whether that was before the stop."""
+
+    async def ready() -> None:
+        await parts.health.recorded_once.wait()
+        await parts.doubts.lease.ready.wait()
+
     async with asyncio.TaskGroup() as group:
         waits = [
-            group.create_task(health.recorded_once.wait(), name="wait for health"),
+            group.create_task(ready(), name="wait for health and lease"),
             group.create_task(stop.wait(), name="wait for stop"),
         ]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in waits:
             task.cancel()
-    return health.recorded_once.is_set()
+    return parts.health.recorded_once.is_set() and parts.doubts.lease.ready.is_set()
 
 
 async def _open_listeners(parts: Parts, server: Server, stack: AsyncExitStack, handover: Handover) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from praefect.app.proxy_doubts import SETTLE_INTERVAL
 from praefect.app.proxy_parts import Parts
 from praefect.config.duration import format_duration
 from praefect.control.clean import RepositoryCleaner
@@ -58,6 +59,8 @@ def start_loops(parts: Parts, loops: Loops) -> None:
     """Start every loop that begins once the listeners are open."""
     config, datastore = parts.config, parts.datastore
     replication = _start_replication(parts, loops)
+    parts.doubts.settler.wake = replication.wake
+    loops.start(parts.doubts.settler.run(IntervalTicker(SETTLE_INTERVAL)), "settle interrupted writes")
     if config.reconciliation.scheduling_interval > timedelta(0):
         reconciler = Reconciler(
             nodes=parts.layouts,

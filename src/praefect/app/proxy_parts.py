@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from praefect.app.proxy_doubts import ProxyDoubts
 from praefect.app.proxy_metrics import ProxyMetrics
 from praefect.config.praefect import PraefectConfig, TlsVersion
 from praefect.control.election import Elector
@@ -42,6 +43,7 @@ class Parts:
     health: HealthMonitor
     elector: Elector
     transactions: TransactionManager
+    doubts: ProxyDoubts
     sidechannels: SidechannelRegistry
     metrics: ProxyMetrics
     completions: Completions

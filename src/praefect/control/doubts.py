@@ -144,6 +144,13 @@ class DoubtSettler:
         """Return when replicas may be copied; raises as ``wait_readable`` does, after longer."""
         await self._wait((virtual_storage, relative_path), REPLICATION_PATIENCE_SECONDS)
 
+    def find_unsettled(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> RepositoryId | None:
+        """Return the number of a repository that is known to have a lapsed doubt."""
+        key = (virtual_storage, relative_path)
+        if key not in self._waiting:
+            return None
+        return next(number for number, other in self._unsettled.items() if other == key)
+
     async def _wait(self, key: tuple[VirtualStorage, RelativePath], seconds: float) -> None:
         settled = self._waiting.get(key)
         if settled is None:

@@ -11,17 +11,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from praefect.domain.doubts import Doubt
+from praefect.domain.errors import AbortedError, UnavailableError
 from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, judge
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
 from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
 from praefect.observability.log import get_logger
+from praefect.proxy.doubts import Doubts
 from praefect.proxy.routes import MutatorRoute
 from praefect.proxy.routing_errors import prefixed
 
 RECORD_LIMIT_SECONDS = 30.0
 
 _log = get_logger("praefect.StreamServerInterceptor")
+
+
+class NotRecordedError(AbortedError):
+    """The nodes have acted and nobody knows whether that was recorded; the write may come to exist or not."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"outcome unknown: {reason}")
 
 
 class WriteRecords(Protocol):
@@ -54,6 +64,7 @@ class Write:
     route: MutatorRoute
     outcome: WriteOutcome
     transactional: bool
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +83,14 @@ class Finalizer:
         records: WriteRecords,
         queue: JobQueue,
         forget: Callable[[VirtualStorage, RelativePath], None],
+        doubts: Doubts | None = None,
         observer: FinalizeObserver | None = None,
     ) -> None:
         """Take the ports; ``forget`` drops a repository's entry from the read cache of this process."""
         self._records = records
         self._queue = queue
         self._forget = forget
+        self._doubts = doubts
         self._observer = observer or FinalizeObserver()
 
     async def record(self, write: Write) -> None:
@@ -86,8 +99,20 @@ class Finalizer:
         Raises:
             PraefectError: the datastore refused or failed; the client must not hear OK.
         """
+        try:
+            await self._conclude(write)
+        except BaseException as exc:
+            if self._doubts is not None and write.doubt is not None:
+                self._doubts.abandon(write.doubt)
+            if isinstance(exc, UnavailableError | TimeoutError):
+                raise NotRecordedError(str(exc) or "timed out") from exc
+            raise
+
+    async def _conclude(self, write: Write) -> None:
         decided = self._decide(write)
         if decided is None:
+            if self._doubts is not None and write.doubt is not None:
+                self._doubts.close(write.doubt)
             return
         primary, updated, outdated = decided
         change = Change.CREATE if write.route.creates else Change.UPDATE
@@ -142,20 +167,33 @@ class Finalizer:
     ) -> None:
         route = write.route
         if not route.creates:
-            await self._records.increment_generation(route.repository_id, primary, updated)
+            await self._record_increment(write, primary, updated)
             return
-        await self._records.create_repository(
-            NewRepository(
-                repository_id=route.repository_id,
-                virtual_storage=write.virtual_storage,
-                relative_path=write.relative_path,
-                replica_path=route.replica_path,
-                primary=primary,
-                updated=updated,
-                outdated=outdated,
-                store_assignments=route.store_assignments,
-            )
+        new = NewRepository(
+            repository_id=route.repository_id,
+            virtual_storage=write.virtual_storage,
+            relative_path=write.relative_path,
+            replica_path=route.replica_path,
+            primary=primary,
+            updated=updated,
+            outdated=outdated,
+            store_assignments=route.store_assignments,
         )
+        if self._doubts is None or write.doubt is None:
+            await self._records.create_repository(new)
+        elif not await self._doubts.record_creation(write.doubt, new):
+            await self._reopen(self._doubts, write.doubt)
+
+    async def _record_increment(self, write: Write, primary: Storage, updated: tuple[Storage, ...]) -> None:
+        if self._doubts is None or write.doubt is None:
+            await self._records.increment_generation(write.route.repository_id, primary, updated)
+        elif not await self._doubts.record_increment(write.doubt, primary, updated):
+            await self._reopen(self._doubts, write.doubt)
+
+    async def _reopen(self, doubts: Doubts, doubt: Doubt) -> None:
+        """Have the repository settled once more: nodes may have acted after others compared them."""
+        await doubts.reopen(doubt)
+        raise NotRecordedError("this praefect fell silent and others have settled the write")
 
     async def _enqueue(self, write: Write, source: Storage, target: Storage) -> None:
         job = ReplicationJob(

@@ -1,0 +1,112 @@
+"""Doubts as praefect keeps them: the lease, what settles, and how the request path and the replicator see both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from praefect.control.doubts import DoubtSettler, Settled
+from praefect.control.lease import Lease
+from praefect.control.replica_states import ReplicaStates
+from praefect.datastore import Datastore
+from praefect.datastore.doubts import DoubtStore
+from praefect.domain.doubts import Doubt, DoubtsPendingError
+from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
+from praefect.runtime.ticker import IntervalTicker
+from praefect.transactions.manager import TransactionManager
+from praefect.transport.nodes import NodePool
+
+RENEW_INTERVAL = timedelta(seconds=1)
+SETTLE_INTERVAL = timedelta(seconds=1)
+WRITE_PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 0.1
+
+_DONE = (Settled.SETTLED, Settled.NOTHING_TO_DO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyDoubts:
+    """What the request path asks; the methods are those of its port."""
+
+    lease: Lease
+    settler: DoubtSettler
+    records: DoubtStore
+
+    async def wait_readable(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
+        """Return when no interrupted write stands before a read."""
+        await self.settler.wait_readable(virtual_storage, relative_path)
+
+    async def wait_writable(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
+        """Settle what is known to be unsettled."""
+        repository_id = self.settler.find_unsettled(virtual_storage, relative_path)
+        if repository_id is not None:
+            await self.settle(repository_id)
+
+    async def settle(self, repository_id: RepositoryId) -> None:
+        """Settle, and try again for as long as a write may wait."""
+        try:
+            async with asyncio.timeout(WRITE_PATIENCE_SECONDS):
+                while True:
+                    if await self.settler.settle(repository_id) in _DONE:
+                        return
+                    await asyncio.sleep(RETRY_SECONDS)
+        except TimeoutError as exc:
+            raise DoubtsPendingError from exc
+
+    async def open(self, doubt: Doubt) -> Doubt | None:
+        """Store a doubt."""
+        return await self.lease.open(doubt)
+
+    def check(self, doubt: Doubt) -> None:
+        """Refuse to go on if the doubt may have lapsed."""
+        self.lease.check(doubt)
+
+    def close(self, doubt: Doubt) -> None:
+        """Drop the doubt of a write that changed nothing."""
+        self.lease.close(doubt)
+
+    def abandon(self, doubt: Doubt) -> None:
+        """Leave a doubt to be settled."""
+        self.lease.abandon(doubt)
+
+    async def record_increment(self, doubt: Doubt, primary: Storage, secondaries: Sequence[Storage]) -> bool:
+        """Record a write."""
+        return await self.records.record_increment(doubt, primary, secondaries)
+
+    async def record_creation(self, doubt: Doubt, new: NewRepository) -> bool:
+        """Record a creation."""
+        return await self.records.record_creation(doubt, new)
+
+    async def reopen(self, doubt: Doubt) -> None:
+        """Have a repository settled once more."""
+        await self.lease.reopen(doubt)
+
+
+def build_lease(datastore: Datastore, praefect_name: str) -> Lease:
+    """Return a lease that has not been taken."""
+    return Lease(schema=datastore.own_schema, records=datastore.doubts, praefect_name=praefect_name)
+
+
+@asynccontextmanager
+async def open_doubts(
+    lease: Lease, datastore: Datastore, nodes: NodePool, transactions: TransactionManager
+) -> AsyncIterator[ProxyDoubts]:
+    """Keep the lease until left; writes must have been recorded by then."""
+    lease.lost = transactions.abort_all
+    settler = DoubtSettler(
+        records=datastore.doubts,
+        replicas=ReplicaStates(nodes=nodes),
+        queue=datastore.queue,
+        lease=lease,
+        forget=datastore.cache.forget,
+    )
+    async with asyncio.TaskGroup() as group:
+        renewal = group.create_task(lease.run(IntervalTicker(RENEW_INTERVAL)), name="renew lease")
+        try:
+            yield ProxyDoubts(lease=lease, settler=settler, records=datastore.doubts)
+        finally:
+            renewal.cancel()
+            await lease.release()
