@@ -67,7 +67,8 @@ class NodeCalls:
 
     def note_end(self, virtual_storage: VirtualStorage, storage: Storage, outcome: DestinationOutcome) -> None:
         """Take a connection that broke without a word of the peer as evidence against the node."""
-        if outcome.error is not None and outcome.error.remote and outcome.error.code is None:
+        error = outcome.error
+        if error is not None and error.remote and error.code is None and not error.unprocessed:
             self.nodes.report_unreachable(virtual_storage, storage)
 
     async def relay(
