@@ -65,9 +65,9 @@ def _take_secret(draft: Draft) -> None:
 
 
 def _take_url(draft: Draft) -> None:
+    url = draft.text("external_url")
     if draft.get("gitlab.url"):
         return
-    url = draft.text("external_url")
     if url:
         draft.set("gitlab.url", url)
         draft.notes.append("gitlab.url is external_url, as gitlab_rails['internal_api_url'] is not set")

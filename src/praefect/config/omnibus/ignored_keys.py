@@ -10,15 +10,18 @@ from praefect.config.omnibus.known_keys import GITALY_KEYS, GITALY_KEYS_ELSEWHER
 from praefect.config.omnibus.settings import Path, spell
 
 SERVICES: Final = frozenset({
-    "alertmanager", "consul", "crond", "geo_logcursor", "geo_postgresql", "geo_secondary", "gitlab_ci",
-    "gitlab_exporter", "gitlab_kas", "gitlab_kas_external_url", "gitlab_pages", "gitlab_sshd", "gitlab_workhorse",
-    "grafana", "high_availability", "letsencrypt", "logging", "logrotate", "mailroom", "manage_accounts",
-    "manage_storage_directories", "mattermost", "mattermost_external_url", "mattermost_nginx", "nginx",
-    "node_exporter", "package", "pages_external_url", "pages_nginx", "patroni", "pgbouncer", "pgbouncer_exporter",
-    "postgres_exporter", "postgresql", "prometheus", "prometheus_monitoring", "puma", "redis", "redis_exporter",
-    "registry", "registry_external_url", "registry_nginx", "remote_syslog", "repmgr", "repmgrd", "roles",
-    "sentinel", "sidekiq", "sidekiq_cluster", "spamcheck", "storage_check", "suggested_reviewers", "unicorn",
-    "user", "web_server",
+    "alertmanager", "application_role", "consul", "consul_role", "crond", "geo_logcursor", "geo_postgresql",
+    "geo_primary_role", "geo_secondary", "geo_secondary_role", "gitaly_client", "gitaly_role", "gitlab_backup_cli",
+    "gitlab_ci", "gitlab_exporter", "gitlab_kas", "gitlab_kas_external_url", "gitlab_pages", "gitlab_sshd",
+    "gitlab_workhorse", "grafana", "high_availability", "letsencrypt", "logging", "logrotate", "mailroom",
+    "manage_accounts", "manage_storage_directories", "mattermost", "mattermost_external_url", "mattermost_nginx",
+    "monitoring_role", "nginx", "node_exporter", "oak", "package", "pages_external_url", "pages_nginx", "patroni",
+    "patroni_role", "pgbouncer", "pgbouncer_exporter", "pgbouncer_role", "postgres_exporter", "postgres_role",
+    "postgresql", "praefect_role", "prometheus", "prometheus_monitoring", "puma", "redis", "redis_exporter",
+    "redis_master_role", "redis_replica_role", "redis_sentinel_role", "registry", "registry_external_url",
+    "registry_nginx", "remote_syslog", "repmgr", "repmgrd", "roles", "runtime_dir", "sentinel", "sidekiq",
+    "sidekiq_cluster", "sidekiq_role", "spamcheck", "spamcheck_role", "storage_check", "suggested_reviewers",
+    "unicorn", "user", "web_server",
 })  # fmt: skip
 """Sections and calls that are about programs other than these."""
 
@@ -65,11 +68,21 @@ IGNORED: Final[Mapping[Path, str]] = {
     ("gitaly", "configuration", "rate_limiting"): _UPSTREAM,
     ("gitaly", "configuration", "internal_socket_dir"): "the internal socket is below runtime_dir",
     **{("gitaly", "configuration", section): _UPSTREAM for section in NOT_READ},
-    ("gitlab_shell", "log_level"): _GITLAB,
-    ("gitlab_shell", "log_format"): _GITLAB,
-    ("gitlab_shell", "auth_file"): _GITLAB,
-    ("gitlab_shell", "git_timeout"): _GITLAB,
-    ("gitlab_shell", "audit_usernames"): _GITLAB,
+    **{
+        ("gitlab_shell", key): _GITLAB
+        for key in (
+            "audit_usernames",
+            "auth_file",
+            "git_timeout",
+            "git_trace_log_file",
+            "lfs_pure_ssh_protocol",
+            "log_format",
+            "log_level",
+            "migration",
+            "pat",
+            "ssl_cert_dir",
+        )
+    },
 }
 """Settings that are known and mean nothing here, each with all that is below it."""
 

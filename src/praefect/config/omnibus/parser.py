@@ -18,6 +18,7 @@ CALLS: Final = frozenset(
         "pages_external_url",
         "registry_external_url",
         "roles",
+        "runtime_dir",
     }
 )
 """Methods that only set something."""

@@ -136,6 +136,9 @@ def test_the_address_of_gitlab_stands_in_for_the_internal_one(host: GitlabRbHost
     report = host.say(DATA, "external_url 'http://front'", *SAME[:3]).run(Role.GITALY)
     assert host.values()["gitlab"]["url"] == "http://front"
     assert report.notes[0] == "gitlab.url is external_url, as gitlab_rails['internal_api_url'] is not set"
+    report = host.say(DATA, "external_url 'http://front'", *SAME).run(Role.GITALY)
+    assert host.values()["gitlab"]["url"] == "http://g"
+    assert report.unknown == ()
 
 
 def test_the_secret_of_the_package(host: GitlabRbHost) -> None:
