@@ -62,8 +62,9 @@ class Account:
 class DebianPostgres:
     """A running server; made by ``run_debian_postgres``."""
 
-    def __init__(self, directory: Path, account: Account, port: int) -> None:
+    def __init__(self, directory: Path, account: Account, host: str, port: int) -> None:
         self.directory = directory
+        self.host = host
         self.port = port
         self._account = account
         self._process: asyncio.subprocess.Process | None = None
@@ -124,7 +125,7 @@ class DebianPostgres:
     def _write(self, settings: Mapping[str, str], hba: Sequence[str]) -> None:
         values = {
             **UNSAFE_BUT_FAST,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.host,
             "port": str(self.port),
             "unix_socket_directories": str(self.directory),
             **settings,
@@ -178,7 +179,7 @@ class DebianPostgres:
 
 
 @asynccontextmanager
-async def run_debian_postgres() -> AsyncIterator[DebianPostgres]:
+async def run_debian_postgres(*, host: str = "127.0.0.1", port: int | None = None) -> AsyncIterator[DebianPostgres]:
     """Run a server, which nobody may log in to over TCP before ``configure``, until the block is left."""
     programs = find_programs()
     assert programs is not None
@@ -186,7 +187,7 @@ async def run_debian_postgres() -> AsyncIterator[DebianPostgres]:
     # Not pytest's directory: on it and above, the account may not be allowed to pass.
     directory = Path(tempfile.mkdtemp(prefix="praefect-debian-postgres-"))
     account.give(directory)
-    server = DebianPostgres(directory, account, free_ports(1)[0])
+    server = DebianPostgres(directory, account, host, port or free_ports(1)[0])
     try:
         await server._install(programs)
         await server.configure(hba=[])
