@@ -24,6 +24,8 @@ _log = get_logger("replication_manager")
 
 IDLE_BACKOFF_SECONDS = (1.0, 5.0)
 HEALTH_UPDATE_SECONDS = 5.0
+CLAIM_SECONDS = 60.0  # without a refresh for that long, a job is anybody's
+GIVE_BACK_SECONDS = 5.0
 
 
 class JobQueue(Protocol):
@@ -103,9 +105,14 @@ class ReplicationManager:
             return ReplicationReport()
         if not events:
             return ReplicationReport()
-        states = await self._process(events)
-        for state in (EventState.COMPLETED, EventState.FAILED, EventState.DEAD):
-            await self._acknowledge(state, [event_id for event_id, result in states.items() if result is state])
+        states: dict[int, EventState] = {}
+        try:
+            await self._process(events, states)
+        except asyncio.CancelledError:
+            # Praefect stops. Jobs that stayed taken would wait a minute for being found stale.
+            await self._give_back(events, states)
+            raise
+        await self._acknowledge_all(states)
         results = list(states.values())
         return ReplicationReport(
             completed=results.count(EventState.COMPLETED),
@@ -132,15 +139,22 @@ class ReplicationManager:
             report = await self.run_once(virtual_storage, storage)
             rotation.put_back(storage, busy=report.processed > 0)
 
-    async def _process(self, events: Sequence[ReplicationEvent]) -> dict[int, EventState]:
-        """Process a batch in order, refreshing its claim on the jobs meanwhile."""
-        states: dict[int, EventState] = {}
+    async def _process(self, events: Sequence[ReplicationEvent], states: dict[int, EventState]) -> None:
+        """Process a batch in order into ``states``, refreshing its claim on the jobs meanwhile."""
         async with asyncio.TaskGroup() as batch:
             refresher = batch.create_task(self._refresh(events), name="refresh replication jobs")
             for event in events:
                 states[event.id] = await self._process_one(event)
             refresher.cancel()
-        return states
+
+    async def _give_back(self, events: Sequence[ReplicationEvent], states: dict[int, EventState]) -> None:
+        """Acknowledge what is done, and the rest of a batch as failed; bounded, for somebody waits for the stop."""
+        given_back = {event.id: _failed(event) for event in events if event.id not in states}
+        try:
+            async with asyncio.timeout(GIVE_BACK_SECONDS):
+                await self._acknowledge_all({**given_back, **states})
+        except TimeoutError:
+            _log.warning("replication events were not given back", event_ids=sorted(given_back))
 
     async def _process_one(self, event: ReplicationEvent) -> EventState:
         job = event.job
@@ -160,8 +174,7 @@ class ReplicationManager:
                 log.info("replication job dropped", error=str(exc))
             except PraefectError as exc:
                 self.observer.finished(event, None)
-                unlimited = job.change is Change.DELETE_REPLICA
-                state = EventState.FAILED if unlimited or event.attempt > 0 else EventState.DEAD
+                state = _failed(event)
                 log.error("replication job processing finished", error=str(exc), new_state=state.value)
                 return state
             self.observer.finished(event, loop.time() - began)
@@ -178,17 +191,34 @@ class ReplicationManager:
                 _log.error("health update loop", error=str(exc))
                 return
 
+    async def _acknowledge_all(self, states: Mapping[int, EventState]) -> None:
+        for state in (EventState.COMPLETED, EventState.FAILED, EventState.DEAD):
+            if event_ids := [event_id for event_id, result in states.items() if result is state]:
+                await self._acknowledge(state, event_ids)
+
     async def _acknowledge(self, state: EventState, event_ids: Sequence[int]) -> None:
-        if not event_ids:
-            return
-        try:
-            acknowledged = await self.queue.acknowledge(state, event_ids)
-        except PraefectError as exc:
-            _log.error("failed to acknowledge replication events", error=str(exc), state=state.value)
-            return
+        """Say what became of jobs, again while the database is away: for as long as the claim on them lasts."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + CLAIM_SECONDS
+        backoff = ExponentialBackoff(initial=0.2, maximum=2.0)
+        while True:
+            try:
+                acknowledged = await self.queue.acknowledge(state, event_ids)
+                break
+            except PraefectError as exc:
+                _log.error("failed to acknowledge replication events", error=str(exc), state=state.value)
+            if loop.time() > give_up:
+                return
+            await asyncio.sleep(backoff.next_delay())
         lost = sorted(set(event_ids) - set(acknowledged))
         if lost:
             _log.error("replication events were not acknowledged", state=state.value, event_ids=lost)
+
+
+def _failed(event: ReplicationEvent) -> EventState:
+    """Return what a job becomes that did not succeed: removals are tried for ever, others as often as they may."""
+    unlimited = event.job.change is Change.DELETE_REPLICA
+    return EventState.FAILED if unlimited or event.attempt > 0 else EventState.DEAD
 
 
 class _Rotation:
