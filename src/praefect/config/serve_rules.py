@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from praefect.config.certificates import key_pair_fault
 from praefect.config.praefect_sections import FailoverConfig, PraefectConfig
 from praefect.config.quoting import quote
 from praefect.config.rules import ZERO
@@ -28,6 +29,7 @@ def serve_faults(config: PraefectConfig) -> Iterator[str]:
     for buckets in (config.prometheus.grpc_latency_buckets, config.reconciliation.histogram_buckets):
         yield from _buckets(buckets)
     yield from _thresholds(config.failover)
+    yield from _certificate(config)
 
 
 def _buckets(buckets: Sequence[float]) -> Iterator[str]:
@@ -48,3 +50,22 @@ def _thresholds(section: FailoverConfig) -> Iterator[str]:
         yield "write error threshold not set"
     elif not reads:
         yield "read error threshold not set"
+
+
+def _certificate(config: PraefectConfig) -> Iterator[str]:
+    if not _listens_with_tls(config):
+        return
+    fault = key_pair_fault(config.tls)
+    if fault is None:
+        return
+    reason = fault.message
+    if config.tls.key:  # then only the certificate is a file
+        reason = reason.replace("loading x509 keypair: open ", "reading certificate_path: open ", 1)
+    yield f"create gRPC server: load certificate key pair: {reason}"
+
+
+def _listens_with_tls(config: PraefectConfig) -> bool:
+    """Whether a listener is one by its key, or by a prefix, which overrides the key."""
+    if config.tls_listen_addr and not config.tls_listen_addr.startswith(("tcp://", "unix://")):
+        return True
+    return config.listen_addr.startswith("tls://") or config.socket_path.startswith("tls://")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.proto import health_pb2
-from praefect.transport.dial import ClientTls, YamuxSettings, open_channel
+from praefect.transport.dial import ClientTls, InvalidAddressError, YamuxSettings, open_channel
 from praefect.transport.grpc.channel import Channel, ChannelOptions
 from praefect.transport.grpc.retry import RetryPolicy
 from praefect.transport.grpc.server import Server
@@ -124,19 +124,23 @@ async def open_nodes(
         channels: dict[tuple[VirtualStorage, Storage], Channel] = {}
         for virtual_storage, members in nodes.items():
             for node in members:
-                channel = open_channel(
-                    node.address,
-                    token=node.token,
-                    tls=options.tls,
-                    multiplex=True,
-                    backchannel_server=backchannel,
-                    sidechannels=sidechannels,
-                    yamux=options.yamux,
-                    engine=options.engine,
-                    traffic=options.traffic,
-                    reconnect_limit_seconds=RECONNECT_LIMIT_SECONDS,
-                    options=calls,
-                )
+                try:
+                    channel = open_channel(
+                        node.address,
+                        token=node.token,
+                        tls=options.tls,
+                        multiplex=True,
+                        backchannel_server=backchannel,
+                        sidechannels=sidechannels,
+                        yamux=options.yamux,
+                        engine=options.engine,
+                        traffic=options.traffic,
+                        reconnect_limit_seconds=RECONNECT_LIMIT_SECONDS,
+                        options=calls,
+                    )
+                except InvalidAddressError as exc:
+                    place = f'dial nodes: dial "{virtual_storage}"/"{node.storage}"'
+                    raise InvalidAddressError(f"{place}: {exc}") from exc
                 addresses[virtual_storage, node.storage] = node
                 channels[virtual_storage, node.storage] = await stack.enter_async_context(channel)
         yield NodePool(addresses, channels)
