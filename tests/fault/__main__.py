@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 
-from tests.fault.scenarios.seeded import run_seed, settings_from_environment
+from tests.fault.scenarios.seeded import Result, Settings, run_seed, settings_from_environment
 
 
 def seeds_of(text: str) -> list[int]:
@@ -18,6 +19,19 @@ def seeds_of(text: str) -> list[int]:
     return found
 
 
+async def _one(seed: int, settings: Settings) -> Result:
+    """Run a seed; when told to end, leave no process behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await run_seed(seed, settings)
+    except asyncio.CancelledError:
+        sys.exit("interrupted")
+
+
 def main(arguments: list[str]) -> int:
     """Run seeds; return 1 if any of them broke a guarantee."""
     settings = settings_from_environment()
@@ -25,7 +39,7 @@ def main(arguments: list[str]) -> int:
     failed: list[int] = []
     acknowledged = 0
     for seed in seeds:
-        result = asyncio.run(run_seed(seed, settings))
+        result = asyncio.run(_one(seed, settings))
         print(result.report(), flush=True)  # noqa: T201
         acknowledged += result.history.acknowledged()
         if result.violations:
