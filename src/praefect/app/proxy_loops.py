@@ -93,7 +93,11 @@ def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
         nodes=parts.layouts,
         queue=datastore.queue,
         health=parts.health,
-        replicator=Replicator(nodes=parts.nodes, records=datastore.repositories),
+        replicator=Replicator(
+            nodes=parts.nodes,
+            records=datastore.repositories,
+            wait_copyable=parts.doubts.settler.wait_copyable,
+        ),
         batch_size=config.replication.batch_size,
         workers=config.replication.parallel_storage_processing_workers,
         observer=ReplicationObserver(started=metrics.job_started, finished=metrics.job_finished),

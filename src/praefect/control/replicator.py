@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +78,7 @@ class Replicator:
 
     nodes: NodeChannels
     records: ReplicaRecords
+    wait_copyable: Callable[[VirtualStorage, RelativePath], Awaitable[None]] | None = None  # raises if it may not be
 
     async def process(self, event: ReplicationEvent) -> None:
         """Do one job.
@@ -86,6 +88,8 @@ class Replicator:
             PraefectError: it failed and may be tried again.
         """
         job = event.job
+        if self.wait_copyable is not None:
+            await self.wait_copyable(job.virtual_storage, job.relative_path)
         try:
             replica_path = await self.records.get_replica_path(job.repository_id)
         except RepositoryNotFoundError as exc:

@@ -123,7 +123,8 @@ class Coordinator:
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
         if hint is not None and route.additional_replica_path is not None:
             metadata.set(PARTITIONING_HINT, route.additional_replica_path)
-        outcome = await self._writes.forward_mutator(call, request, route, metadata)
+        with self._in_doubt(doubt):
+            outcome = await self._writes.forward_mutator(call, request, route, metadata)
         write = Write(
             virtual_storage=request.virtual_storage,
             relative_path=request.relative_path,

@@ -58,11 +58,13 @@ WITH renewed AS (
     RETURNING incarnation
 ), closed AS (
     DELETE FROM praefect_own.doubts
-    WHERE incarnation = %(incarnation)s AND owner = %(incarnation)s AND NOT is_taken AND number = ANY (%(closed)s::bigint[])
+    WHERE incarnation = %(incarnation)s AND owner = %(incarnation)s AND NOT is_taken
+    AND number = ANY (%(closed)s::bigint[])
 ), abandoned AS (
     UPDATE praefect_own.doubts
     SET owner = ''
-    WHERE incarnation = %(incarnation)s AND owner = %(incarnation)s AND NOT is_taken AND number = ANY (%(abandoned)s::bigint[])
+    WHERE incarnation = %(incarnation)s AND owner = %(incarnation)s AND NOT is_taken
+    AND number = ANY (%(abandoned)s::bigint[])
 )
 SELECT incarnation FROM renewed;
 
