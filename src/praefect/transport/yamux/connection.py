@@ -169,7 +169,9 @@ class YamuxConnection(asyncio.Protocol):
         self.flush()
         self._end(None)
         if self._transport is not None:
-            self._transport.close()
+            # asyncio's TLS transport cannot be asked for anything any more once it is closed twice.
+            if not self._transport.is_closing():
+                self._transport.close()
             self._watch_writing()
 
     def abort(self, exc: Exception | None = None) -> None:
