@@ -61,5 +61,13 @@ async def _check_internal_api(config: NodeConfig) -> CheckResult:
             api = await internal_api(stack, config.gitlab)
             await api.check()
     except PraefectError as exc:
-        return CheckResult(name=name, problem=str(exc))
+        cause = _root_cause(exc)
+        return CheckResult(name=name, problem=str(exc) if cause is exc else f"{exc}: {cause}")
     return CheckResult(name=name)
+
+
+def _root_cause(exc: BaseException) -> BaseException:
+    """Return what an error comes from: users of git do not learn it, operators must."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    return exc
