@@ -38,7 +38,7 @@ from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import StatusError
 from praefect.transport.methods import Change, MethodInfo, Operation, Scope
 
-_FINALIZE_TIMEOUT = timedelta(seconds=RECORD_LIMIT_SECONDS)
+_FINALIZE_TIMEOUT = timedelta(seconds=RECORD_LIMIT_SECONDS + 5)  # behind the finalizer's own limit
 _ADMISSIONS = 3  # how often a write is routed anew because an interrupted one had to be settled
 # Existing repositories are updated by these where others that create refuse.
 _CREATE_OR_UPDATE = frozenset(

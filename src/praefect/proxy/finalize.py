@@ -12,11 +12,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from praefect.domain.doubts import Doubt
-from praefect.domain.errors import AbortedError, UnavailableError
+from praefect.domain.errors import AbortedError, InternalError, UnavailableError
 from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, judge
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
-from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
+from praefect.domain.repository import (
+    NewRepository,
+    RelativePath,
+    RepositoryExistsError,
+    RepositoryId,
+    RepositoryNotFoundError,
+    Storage,
+    VirtualStorage,
+)
 from praefect.observability.log import get_logger
 from praefect.proxy.doubts import Doubts
 from praefect.proxy.routes import MutatorRoute
@@ -179,15 +187,25 @@ class Finalizer:
             outdated=outdated,
             store_assignments=route.store_assignments,
         )
-        if self._doubts is None or write.doubt is None:
-            await self._records.create_repository(new)
-        elif not await self._doubts.record_creation(write.doubt, new):
+        with prefixed("create repository: ", bare=RepositoryExistsError):
+            if self._doubts is None or write.doubt is None:
+                await self._records.create_repository(new)
+                return
+            is_recorded = await self._doubts.record_creation(write.doubt, new)
+        if not is_recorded:
             await self._reopen(self._doubts, write.doubt)
 
     async def _record_increment(self, write: Write, primary: Storage, updated: tuple[Storage, ...]) -> None:
-        if self._doubts is None or write.doubt is None:
-            await self._records.increment_generation(write.route.repository_id, primary, updated)
-        elif not await self._doubts.record_increment(write.doubt, primary, updated):
+        try:
+            with prefixed("increment generation: "):
+                if self._doubts is None or write.doubt is None:
+                    await self._records.increment_generation(write.route.repository_id, primary, updated)
+                    return
+                is_recorded = await self._doubts.record_increment(write.doubt, primary, updated)
+        except RepositoryNotFoundError as exc:
+            # It was there when the write was routed.
+            raise InternalError(str(exc)) from exc
+        if not is_recorded:
             await self._reopen(self._doubts, write.doubt)
 
     async def _reopen(self, doubts: Doubts, doubt: Doubt) -> None:
