@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,10 +25,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Everything recorded; ``pending`` counts rows that should be gone once all is quiet, by table."""
+    """Everything recorded; ``pending`` has the rows that should be gone once all is quiet, by table."""
 
     repositories: Mapping[str, Record]
-    pending: Mapping[str, int]
+    pending: Mapping[str, Sequence[str]]
 
 
 @asynccontextmanager
@@ -61,29 +61,28 @@ async def read_records(cluster: Cluster) -> Records:
             )
             for identity, path, replica, number in await cursor.fetchall()
         }
-        pending = {"storage_repositories without a repository": len(replicas)}
-        for name, condition in (
-            ("replication_queue", "state NOT IN ('completed', 'dead')"),
-            ("replication_queue_lock", "acquired"),
-        ):
-            query = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(
-                sql.Identifier(name),
-                sql.SQL(condition),
-            )
-            pending[name] = await _count(connection, query)
+        pending = {
+            "storage_repositories without a repository": [str(one) for one in replicas.items()],
+            "replication_queue": await _rows(
+                connection, sql.SQL("SELECT to_json(q)::text FROM replication_queue q WHERE state <> 'dead'")
+            ),
+            "replication_queue_lock": await _rows(
+                connection, sql.SQL("SELECT to_json(q)::text FROM replication_queue_lock q WHERE acquired")
+            ),
+        }
         cursor = await connection.execute(
-            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name LIKE '%doubt%'"
-            " AND table_type = 'BASE TABLE'"
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name = 'doubts'"
         )
         for schema, table in await cursor.fetchall():
-            query = sql.SQL("SELECT count(*) FROM {}.{}").format(
+            query = sql.SQL("SELECT to_json(d)::text FROM {}.{} d").format(
                 sql.Identifier(str(schema)), sql.Identifier(str(table))
             )
-            pending[str(table)] = await _count(connection, query)
-    return Records(repositories, {name: count for name, count in pending.items() if count})
+            pending["doubts"] = await _rows(connection, query)
+            if pending["doubts"]:
+                leases = sql.SQL("SELECT to_json(l)::text FROM {}.leases l").format(sql.Identifier(str(schema)))
+                pending["doubts"] += ["leases:", *await _rows(connection, leases)]
+    return Records(repositories, {name: rows for name, rows in pending.items() if rows})
 
 
-async def _count(connection: psycopg.AsyncConnection[tuple[object, ...]], query: sql.Composed) -> int:
-    row = await (await connection.execute(query)).fetchone()
-    assert row is not None
-    return int(str(row[0]))
+async def _rows(connection: psycopg.AsyncConnection[tuple[object, ...]], query: sql.SQL | sql.Composed) -> list[str]:
+    return [str(row[0]) for row in await (await connection.execute(query)).fetchall()]
