@@ -151,6 +151,17 @@ async def _availability(config: PraefectConfig, say: Say) -> None:
     say("All repositories are available.")
 
 
+async def _own_schema(config: PraefectConfig, _say: Say) -> None:
+    from praefect.cli.database import open_records
+    from praefect.datastore import DatastoreUnavailableError
+
+    try:
+        async with open_records(config, prefix="") as datastore:
+            await datastore.own_schema.check()
+    except (CommandError, DatastoreUnavailableError):
+        return  # other checks tell of a database that is away
+
+
 async def _different_tokens(config: PraefectConfig, _say: Say) -> None:
     from praefect.cli.token_checks import check_tokens_differ
 
@@ -200,6 +211,13 @@ CHECKS = (
         description="confirms that no node accepts the secret of clients",
         severity=Severity.WARNING,
         run=_closed_nodes,
+        is_own=True,
+    ),
+    Check(
+        name="interrupted writes",
+        description="confirms that writes can be remembered until their outcome is recorded",
+        severity=Severity.WARNING,
+        run=_own_schema,
         is_own=True,
     ),
 )

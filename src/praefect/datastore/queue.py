@@ -144,6 +144,18 @@ class QueueStore:
         )
         return row is not None and bool(row["is_in_progress"])
 
+    async def list_of_repository(
+        self, virtual_storage: VirtualStorage, relative_path: RelativePath
+    ) -> Sequence[ReplicationEvent]:
+        """Return a repository's jobs that are not over, oldest first."""
+        rows = await self._database.fetch_all(
+            _QUERIES["list_of_repository"],
+            virtual_storage=virtual_storage,
+            relative_path=relative_path,
+            changes=_CHANGES,
+        )
+        return [_event(row) for row in rows]
+
 
 def _document(job: ReplicationJob) -> Mapping[str, object]:
     """Return a job as all Praefects store it."""

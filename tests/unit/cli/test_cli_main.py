@@ -312,7 +312,7 @@ def test_help_of_the_program(praefect: Praefect, words: list[str]) -> None:
         *("serve", "configuration", "accept-dataloss", "check", "dataloss", "dial-nodes", "list-storages"),
         *("list-untracked-repositories", "track-repository", "track-repositories", "verify", "metadata", "sql-ping"),
         *("sql-migrate", "sql-migrate-down", "sql-migrate-status", "pool", "remove-repository"),
-        *("set-replication-factor", "failover", "reconfigure", "secrets", "demo", "help, h"),
+        *("set-replication-factor", "failover", "doubts", "explain", "reconfigure", "secrets", "demo", "help, h"),
     ]
     options = result.stdout.partition("\n\nGLOBAL OPTIONS:\n")[2]
     assert re.fullmatch(

@@ -224,3 +224,14 @@ SELECT EXISTS (
     AND job ->> 'relative_path' = %(relative_path)s
     AND state = 'in_progress'
 ) AS is_in_progress;
+
+-- name: list_of_repository
+-- Lists a repository's events that are not over, oldest first.
+-- One snapshot, no locks.
+SELECT id, state::text, attempt, lock_id, created_at, updated_at, job, meta
+FROM replication_queue
+WHERE state IN ('ready', 'in_progress', 'failed')
+AND job ->> 'virtual_storage' = %(virtual_storage)s
+AND job ->> 'relative_path' = %(relative_path)s
+AND job ->> 'change' = ANY (%(changes)s::text[])
+ORDER BY created_at, id;
