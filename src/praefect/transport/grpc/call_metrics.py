@@ -1,4 +1,4 @@
-"""Metrics of calls on the serving side, with the names of the Go ecosystem that dashboards know.
+"""Metrics of calls on either side, with the names of the Go ecosystem that dashboards know.
 
 Source: the Praefect reference on shared metrics.
 """
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from praefect.observability.metrics import Collector, Counter, Histogram
 from praefect.transport.grpc.server_call import ServerCall
-from praefect.transport.grpc.status import OK, StatusCode
+from praefect.transport.grpc.status import OK, Status, StatusCode
 from praefect.transport.methods import METHODS, Operation
 
 _TYPED = ("grpc_type", "grpc_service", "grpc_method")
@@ -73,6 +73,40 @@ class CallMetrics:
         if self._seconds is not None:
             self._seconds.labels(*labels).observe(loop.time() - began)
         self._requests.labels(*_client_labels(call, code)).inc()
+
+
+class ClientCallMetrics:
+    """Counts calls that this process makes; what ``ChannelOptions`` takes as ``observe``."""
+
+    def __init__(self, *, buckets: Sequence[float]) -> None:
+        """Make the metrics; without ``buckets`` there is no histogram."""
+        self._started = Counter("grpc_client_started_total", "Calls made.", _TYPED)
+        self._handled = Counter("grpc_client_handled_total", "Calls made that ended, by code.", (*_TYPED, "grpc_code"))
+        self._seconds = (
+            Histogram("grpc_client_handling_seconds", "Time until calls made ended.", _TYPED, buckets=buckets)
+            if buckets
+            else None
+        )
+
+    def collectors(self) -> list[Collector]:
+        """Return what is to be registered."""
+        metrics: list[Collector] = [self._started, self._handled]
+        return [*metrics, self._seconds] if self._seconds is not None else metrics
+
+    def __call__(self, kind: str, method: str) -> Callable[[Status], None]:
+        """Count a call that begins; return what counts its end."""
+        service, _, name = method[1:].rpartition("/")
+        labels = (kind, service, name)
+        self._started.labels(*labels).inc()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        def ended(status: Status) -> None:
+            self._handled.labels(*labels, status.code.label).inc()
+            if self._seconds is not None:
+                self._seconds.labels(*labels).observe(loop.time() - began)
+
+        return ended
 
 
 def _client_labels(call: ServerCall, code: str) -> tuple[str, ...]:

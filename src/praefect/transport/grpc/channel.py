@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -26,7 +27,7 @@ from praefect.transport.grpc.token import make_token
 from praefect.transport.http2.interface import ConnectionUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
     from types import TracebackType
 
     from praefect.transport.grpc.connector import Connect
@@ -54,6 +55,7 @@ class ChannelOptions:
         content_type: ``application/grpc`` with or without a subtype.
         max_message_bytes: larger response messages are refused.
         retry: which typed unary and server-streaming calls are sent again.
+        observe: told the type and the method of each call that is opened; what it returns is told how the call ended.
         connect: how connections are made.
     """
 
@@ -63,6 +65,7 @@ class ChannelOptions:
     content_type: str = "application/grpc"
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     retry: RetryPolicy = NO_RETRY
+    observe: Callable[[str, str], Callable[[Status], None]] | None = None
     connect: ConnectOptions = field(default=DEFAULT_CONNECT)
 
 
@@ -138,7 +141,13 @@ class Channel:
     # --- calls of raw messages ---
 
     def call(
-        self, method: str, *, metadata: MetadataLike = (), deadline: float | None = None, accept_gzip: bool = False
+        self,
+        method: str,
+        *,
+        metadata: MetadataLike = (),
+        deadline: float | None = None,
+        accept_gzip: bool = False,
+        kind: str = "bidi_stream",
     ) -> ClientCall:
         """Prepare a call; entering it opens the stream.
 
@@ -147,6 +156,7 @@ class Channel:
             metadata: copied; without a correlation id the current one is added.
             deadline: loop time at which the call is given up; the peer is told what is left of it.
             accept_gzip: whether the response may be compressed; never for a call whose bytes are passed on.
+            kind: the type of the call as metrics name it.
         """
         fields = as_metadata(metadata)
         current = correlation_id.get()
@@ -158,6 +168,7 @@ class Channel:
             fields,
             deadline=deadline,
             max_message_bytes=self._options.max_message_bytes,
+            began=None if self._options.observe is None else partial(self._options.observe, kind, method),
         )
 
     async def _open_gzip(self, method: str, metadata: Metadata, deadline: float | None) -> Stream:
@@ -224,7 +235,7 @@ class Channel:
         Raises:
             StatusError: the call did not end OK.
         """
-        call, first = await self._start(method, request, metadata, timeout)
+        call, first = await self._start("unary", method, request, metadata, timeout)
         try:
             return await _single_response(call, first, response_type)
         finally:
@@ -243,7 +254,7 @@ class Channel:
 
         Whoever stops early closes the generator (``contextlib.aclosing``), which resets the stream.
         """
-        call, message = await self._start(method, request, metadata, timeout)
+        call, message = await self._start("server_stream", method, request, metadata, timeout)
         try:
             while message is not None:
                 yield _parse(message, response_type)
@@ -261,9 +272,10 @@ class Channel:
         timeout: float | None = None,
     ) -> M:
         """Send many messages and return the one message of the response; see ``unary``."""
-        async with self.bidi(method, response_type, metadata=metadata, timeout=timeout) as call:
-            await call.send_all(requests)
-            return await _single_response(call.raw, await call.raw.receive(), response_type)
+        raw = self.call(method, metadata=metadata, deadline=_deadline(timeout), accept_gzip=True, kind="client_stream")
+        async with raw:
+            await TypedCall(raw, response_type).send_all(requests)
+            return await _single_response(raw, await raw.receive(), response_type)
 
     @asynccontextmanager
     async def bidi(
@@ -280,7 +292,7 @@ class Channel:
             yield TypedCall(call, response_type)
 
     async def _start(
-        self, method: str, request: Message, metadata: MetadataLike, timeout: float | None
+        self, kind: str, method: str, request: Message, metadata: MetadataLike, timeout: float | None
     ) -> tuple[ClientCall, bytes | None]:
         """Send the request, again if the policy allows, until a response begins; the caller cancels the call."""
         data = request.SerializeToString()
@@ -293,7 +305,7 @@ class Channel:
             if previous and backoff is not None:
                 fields.set(PREVIOUS_ATTEMPTS, str(previous))
                 await asyncio.sleep(backoff.next_delay())
-            call = self.call(method, metadata=fields, deadline=deadline, accept_gzip=True)
+            call = self.call(method, metadata=fields, deadline=deadline, accept_gzip=True, kind=kind)
             try:
                 await call.open()
                 await call.send(data, last=True)

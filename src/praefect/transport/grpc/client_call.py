@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from praefect.transport.http2.interface import HeaderList, ResponseHead, Stream
 
     OpenStream = Callable[[str, Metadata, float | None], Awaitable[Stream]]
+    Began = Callable[[], Callable[[Status], None]]
 
 EXPIRED = Status(StatusCode.DEADLINE_EXCEEDED, "context deadline exceeded")
 CANCELLED = Status(StatusCode.CANCELLED, "context canceled")
@@ -52,7 +53,9 @@ class ClientCall:
     """
 
     __slots__ = (
+        "_began",
         "_decoder",
+        "_ended",
         "_expired",
         "_half_closed",
         "_head",
@@ -78,13 +81,26 @@ class ClientCall:
         *,
         deadline: float | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        began: Began | None = None,
     ) -> None:
+        """Prepare a call.
+
+        Args:
+            open_stream: opens its stream.
+            method: see the attributes, as for ``metadata`` and ``deadline``.
+            metadata: see there.
+            deadline: see there.
+            max_message_bytes: larger messages of the response are refused.
+            began: told when the call is opened; what it returns is told once how the call ended.
+        """
         self.method = method
         self.metadata = metadata
         self.deadline = deadline
         self.status: Status | None = None
         self.trailing_metadata = Metadata()
         self.error: StreamClosedError | None = None
+        self._began = began
+        self._ended: Callable[[Status], None] | None = None
         self._open_stream = open_stream
         self._stream: Stream | None = None
         self._head: ResponseHead | None = None
@@ -124,6 +140,8 @@ class ClientCall:
         Raises:
             StatusError: no connection could be made, or the deadline passed.
         """
+        if self._began is not None:
+            self._ended = self._began()
         if self.deadline is not None:
             loop = asyncio.get_running_loop()
             if self.deadline <= loop.time():
@@ -131,8 +149,13 @@ class ClientCall:
             self._timer = loop.call_at(self.deadline, self._expire)
         try:
             self._stream = await self._open()
+        except StatusError as exc:
+            self._stop_timer()
+            self._conclude(exc.status)
+            raise
         except BaseException:
             self._stop_timer()
+            self._conclude(CANCELLED)
             raise
 
     async def __aexit__(
@@ -144,13 +167,12 @@ class ClientCall:
         """Give the call up, unless it is over, and return how it ended."""
         self._stop_timer()
         stream = self._stream
-        if self.status is None:
-            self.status = EXPIRED if self._expired else CANCELLED
+        status = self._conclude(self.status or (EXPIRED if self._expired else CANCELLED))
         if stream is not None:
             # Nothing happens if it is over. The peer may have ended the call without waiting for the rest of the
             # request, or this side may have refused its answer.
             stream.reset(ErrorCode.CANCEL)
-        return self.status
+        return status
 
     # --- request ---
 
@@ -252,14 +274,12 @@ class ClientCall:
         if status is None:
             text = "server closed the stream without sending trailers"
             status = Status(StatusCode.INTERNAL, text) if trailers is None else Status(StatusCode.UNKNOWN)
-        self.status = status
-        return status
+        return self._conclude(status)
 
     def fail(self, error: StreamClosedError) -> Status:
         """Take the status out of the failure of a spliced stream."""
         self._stop_timer()
-        self.status = self._note_broken(error)
-        return self.status
+        return self._conclude(self._note_broken(error))
 
     async def drain(self) -> Status:
         """Read the response to its end without looking at it, and return how the call ended."""
@@ -330,8 +350,15 @@ class ClientCall:
 
     def _end(self, status: Status) -> StatusError:
         self._stop_timer()
+        return self._conclude(status).error(remote=True)
+
+    def _conclude(self, status: Status) -> Status:
+        """Fix how the call ended, and tell it the first time."""
         self.status = status
-        return status.error(remote=True)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(status)
+        return status
 
     def _note_broken(self, error: StreamClosedError) -> Status:
         if self._expired:
