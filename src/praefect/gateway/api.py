@@ -12,13 +12,10 @@ from praefect.gateway.access import Access, User
 from praefect.gateway.lifecycle import NewProject, ProjectLifecycle
 from praefect.gateway.projects import Project, ProjectExistsError, ProjectId, ProjectNotFoundError, ProjectStore
 from praefect.gateway.storages import Storages
-from praefect.observability.log import get_logger
 from praefect.transport.grpc.status import StatusCode, code_of
 
 DEFAULT_BRANCH = "main"
 MAX_NAME_LENGTH = 255
-
-_log = get_logger("gateway.projects")
 
 
 class ProjectApi:
@@ -72,7 +69,6 @@ class ProjectApi:
             if isinstance(exc, InvalidArgumentError):
                 return _error(400, str(exc))
             code = code_of(exc)
-            _log.error("project was not created", path=form.get("path"), error=str(exc))
             return _error(503 if code is StatusCode.UNAVAILABLE else 500, f"{code.value}:{exc}")
         return web.json_response(self._describe(project), status=201)
 

@@ -14,7 +14,14 @@ from typing import Final
 from praefect.domain.errors import PraefectError
 from praefect.gateway.access import User
 from praefect.gateway.projects import Project, ProjectStore, check_path
-from praefect.gateway.storages import Storage, Storages, commit_readme, create_repository, remove_repository
+from praefect.gateway.storages import (
+    Storage,
+    Storages,
+    commit_readme,
+    create_repository,
+    failure_fields,
+    remove_repository,
+)
 from praefect.observability.log import get_logger
 from praefect.runtime.completions import Completions
 from praefect.runtime.ticker import Ticker
@@ -71,7 +78,8 @@ class ProjectLifecycle:
             await create_repository(storage, project, user)
             if wanted.readme:
                 await commit_readme(storage, project, user)
-        except PraefectError:
+        except PraefectError as exc:
+            _log.warning("project was not created", project=project.path, **failure_fields(storage, exc))
             await self._undo(project)
             raise
         await self._projects.mark_ready(project.id)

@@ -19,7 +19,7 @@ from aiohttp import web
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.gateway.access import Access, User
 from praefect.gateway.projects import Project, ProjectNotFoundError, ProjectStore
-from praefect.gateway.storages import Storage, Storages, call_metadata, repository_of
+from praefect.gateway.storages import Storage, Storages, call_metadata, failure_fields, repository_of
 from praefect.observability.log import get_logger
 from praefect.proto import smarthttp_pb2
 from praefect.transport.grpc.status import StatusCode, StatusError, code_of
@@ -71,7 +71,7 @@ class SmartHttp:
         user, project, storage = await self._enter(request, writes=service == RECEIVE_PACK)
         method = "InfoRefsUploadPack" if service == UPLOAD_PACK else "InfoRefsReceivePack"
         response = _response(f"application/x-{service}-advertisement")
-        async with _Answer(request, response) as answer:
+        async with _Answer(request, response, storage) as answer:
             async for message in storage.channel.server_stream(
                 f"/gitaly.SmartHTTPService/{method}",
                 smarthttp_pb2.InfoRefsRequest(
@@ -87,7 +87,7 @@ class SmartHttp:
         """Serve a clone or fetch; its bytes travel beside the call."""
         user, project, storage = await self._enter(request, writes=False)
         response = _response(f"application/x-{UPLOAD_PACK}-result")
-        async with _Answer(request, response) as answer, storage.sidechannels.register() as waiter:
+        async with _Answer(request, response, storage) as answer, storage.sidechannels.register() as waiter:
             metadata = [*call_metadata(user, request.remote), waiter.metadata]
             async with asyncio.TaskGroup() as pumps:
                 pump = pumps.create_task(_pump(waiter, request, answer), name="upload-pack sidechannel")
@@ -112,7 +112,7 @@ class SmartHttp:
         """Serve a push."""
         user, project, storage = await self._enter(request, writes=True)
         response = _response(f"application/x-{RECEIVE_PACK}-result")
-        async with _Answer(request, response) as answer:
+        async with _Answer(request, response, storage) as answer:
             call = storage.channel.bidi(
                 "/gitaly.SmartHTTPService/PostReceivePack",
                 smarthttp_pb2.PostReceivePackResponse,
@@ -161,9 +161,10 @@ class SmartHttp:
 class _Answer:
     """A streamed response: an error before its first byte becomes an HTTP status, a later one breaks the connection."""
 
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, storage: Storage) -> None:
         self._request = request
         self._response = response
+        self._storage = storage
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,12 +188,7 @@ class _Answer:
             if _is_client_gone(exc):
                 raise ConnectionResetError from exc
             return
-        _log.warning(
-            "git request failed",
-            path=self._request.path,
-            **{"grpc.code": code_of(error).label},
-            error=str(error),
-        )
+        _log.warning("git request failed", path=self._request.path, **failure_fields(self._storage, error))
         if self._response.prepared:
             self._break()
             return

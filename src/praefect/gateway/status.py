@@ -148,7 +148,8 @@ async def probe_storage(storage: Storage) -> StorageState:
     problem = None
     if status is None:
         problem = (
-            f'14:the server does not report a storage "{storage.name}"; none of its nodes answers or the name is wrong'
+            f'14:the server does not report a storage "{storage.name}": '
+            "none of its nodes answers or accepts Praefect's token, or the name is wrong"
         )
     elif not (status.readable and status.writeable):
         problem = "13:the storage is not readable and writeable"

@@ -11,14 +11,14 @@ from random import SystemRandom
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from praefect.config.gateway import GatewayStorageConfig
-from praefect.domain.errors import InvalidArgumentError
+from praefect.domain.errors import InvalidArgumentError, PraefectError
 from praefect.gateway.access import User
 from praefect.gateway.projects import Project
 from praefect.observability.correlation import correlation_id
 from praefect.proto import operations_pb2, repository_pb2, shared_pb2
 from praefect.transport.dial import ClientTls, open_channel
 from praefect.transport.grpc.channel import Channel
-from praefect.transport.grpc.status import StatusCode, StatusError
+from praefect.transport.grpc.status import StatusCode, StatusError, code_of
 from praefect.transport.sidechannel import SidechannelRegistry
 
 CALL_SECONDS = 30.0
@@ -97,6 +97,24 @@ async def open_storages(configs: Sequence[GatewayStorageConfig], *, tls: ClientT
                 )
             )
         yield Storages(storages)
+
+
+def failure_fields(storage: Storage, error: PraefectError) -> dict[str, str]:
+    """Return what a log line says of a failed call: where it went, how it ended, and which setting to look at."""
+    code = code_of(error)
+    fields = {"storage": storage.name, "gitaly_address": storage.address, "grpc.code": code.label, "error": str(error)}
+    if code in _HINTS:
+        fields["hint"] = _HINTS[code].format(name=storage.name)
+    return fields
+
+
+_HINTS = {
+    StatusCode.PERMISSION_DENIED: (
+        'gitaly_token of storage "{name}" is not the token of that server, or Praefect has the wrong token of a node'
+    ),
+    StatusCode.UNAUTHENTICATED: 'storage "{name}" has no gitaly_token, and that server wants one',
+    StatusCode.UNAVAILABLE: 'the server of storage "{name}" does not run, or Praefect does not reach its nodes',
+}
 
 
 def repository_of(project: Project) -> shared_pb2.Repository:
