@@ -105,13 +105,13 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
         name = praefect_name(config)
         lease = build_lease(datastore, name)
         transactions = TransactionManager(observer=metrics.vote_observer(), may_commit=lease.may_commit)
-        backchannel = await stack.enter_async_context(open_backchannel_server(transactions))
+        backchannel = await stack.enter_async_context(open_backchannel_server(transactions, metrics))
         nodes = await stack.enter_async_context(
             open_nodes(
                 node_addresses(config),
                 backchannel=backchannel,
                 sidechannels=sidechannels,
-                options=node_options(config),
+                options=node_options(config, metrics),
             )
         )
         health = HealthMonitor(praefect_name=name, nodes=layouts, checker=nodes, records=datastore.health)
@@ -180,7 +180,10 @@ async def _wait_for_first_round(parts: Parts, stop: Stop) -> bool:
 
 async def _open_listeners(parts: Parts, server: Server, stack: AsyncExitStack, handover: Handover) -> None:
     config, backchannels = parts.config, BackchannelRegistry()
-    options = ListenOptions(engine=http2_engine(config.http2.engine.value))
+    metrics = parts.metrics
+    options = ListenOptions(
+        engine=http2_engine(config.http2.engine.value), on_connection=metrics.count_connection, traffic=metrics.traffic
+    )
     for address in listen_addresses(config):
         sock = handover.listening_socket(address)
         listener = await stack.enter_async_context(

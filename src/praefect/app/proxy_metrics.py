@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from google.protobuf.descriptor import ServiceDescriptor
 
 from praefect.control.verify import VerificationResult
 from praefect.datastore.cache import CacheObserver
 from praefect.datastore.datastore import DatastoreObserver
 from praefect.datastore.notifications import ListenerObserver
-from praefect.datastore.queue import QueueStore
-from praefect.datastore.repositories import RepositoryStore
 from praefect.domain.outcome import Verdict
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, ReplicationEvent, ReplicaToVerify
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.log import Level, get_logger
-from praefect.observability.metrics import Collector, Counter, Family, Gauge, Histogram, MetricType, Query
+from praefect.observability.metrics import Collector, Counter, Gauge, Histogram
 from praefect.transactions.manager import VoteObserver
 from praefect.transactions.transaction import Transaction, TransactionId
+from praefect.transport.grpc.call_metrics import CallMetrics, ClientCallMetrics
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.token import TokenResult, TokenVerdict
+from praefect.transport.listen import ListenerKind
 from praefect.transport.methods import METHODS, MethodInfo, Operation
 
 _log = get_logger("backchannel.PraefectServer")
@@ -33,6 +36,39 @@ _ACTIONS = {
     VoteResult.CANCELLED: "canceled",
 }
 _AUTH_STATUS = {TokenResult.OK: "ok", TokenResult.MISSING: "unauthenticated"}
+
+
+YAMUX_BUCKETS = tuple(4**exponent for exponent in range(11))
+
+_OWN_KINDS = {
+    "/grpc.health.v1.Health/Check": "unary",
+    "/grpc.health.v1.Health/List": "unary",
+    "/grpc.health.v1.Health/Watch": "server_stream",
+}
+
+
+def kind_of(method: str) -> str:
+    """Return the type of a method as it is served here: what is forwarded is an opaque stream in both directions."""
+    info = METHODS.get(method)
+    if info is not None and info.intercepted:
+        return info.kind
+    return _OWN_KINDS.get(method, "bidi_stream")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YamuxTraffic:
+    """Counts what multiplexed connections read and write."""
+
+    read: Histogram
+    write: Histogram
+
+    def on_read(self, size: int) -> None:
+        """Count a read."""
+        self.read.observe(size)
+
+    def on_write(self, size: int) -> None:
+        """Count a write."""
+        self.write.observe(size)
 
 
 class ProxyMetrics:
@@ -47,10 +83,16 @@ class ProxyMetrics:
         transitioning: bool,
     ) -> None:
         """Make all metrics; without ``reconcile_buckets`` the reconciler has none."""
-        self.collectors: list[Collector] = []
+        self.calls = CallMetrics(kind_of=kind_of, buckets=buckets)
+        self.node_calls = ClientCallMetrics(buckets=buckets)
+        self.collectors: list[Collector] = [*self.calls.collectors(), *self.node_calls.collectors()]
         self._layouts = layouts
         self._transitioning = transitioning
         self.connections = self._counter("gitaly_praefect_connections_total", "Accepted connections.", "type")
+        self.traffic = YamuxTraffic(
+            read=self._histogram("gitaly_backchannel_yamux_read_size_bytes", "Size of reads.", YAMUX_BUCKETS),
+            write=self._histogram("gitaly_backchannel_yamux_write_size_bytes", "Size of writes.", YAMUX_BUCKETS),
+        )
         self.method_types = self._counter("gitaly_praefect_method_types", "Calls by kind.", "method_type")
         self.reads = self._counter(
             "gitaly_praefect_read_distribution", "Reads by storage.", "virtual_storage", "storage"
@@ -123,6 +165,17 @@ class ProxyMetrics:
         return histogram
 
     # --- observers ---
+
+    def count_connection(self, kind: ListenerKind) -> None:
+        """Count an accepted connection."""
+        self.connections.labels(kind.value).inc()
+
+    def show_methods(self, services: Iterable[ServiceDescriptor]) -> None:
+        """Show the methods of services from the start."""
+        for service in services:
+            for method in service.methods:
+                kind = kind_of(f"/{service.full_name}/{method.name}")
+                self.calls.create(kind, service.full_name, method.name)
 
     def count_method(self, method: MethodInfo) -> None:
         """Count a received call."""
@@ -243,40 +296,6 @@ class ProxyMetrics:
                 disconnected=lambda: self.reconnects.labels("disconnected").inc(),
             ),
         )
-
-    def database_queries(self, repositories: RepositoryStore, queue: QueueStore) -> list[Query]:
-        """Return the metrics that are asked of the database at each scrape."""
-
-        async def unavailable() -> list[Family]:
-            family = Family(
-                name="gitaly_praefect_unavailable_repositories", help="No valid primary.", type=MetricType.GAUGE
-            )
-            counts = await repositories.count_unavailable()
-            for virtual_storage in self._layouts:
-                family.add(counts.get(virtual_storage, 0), {"virtual_storage": virtual_storage})
-            return [family]
-
-        async def queue_depth() -> list[Family]:
-            family = Family(name="gitaly_praefect_replication_queue_depth", help="Jobs.", type=MetricType.GAUGE)
-            for depth in await queue.get_depths():
-                family.add(
-                    depth.events,
-                    {
-                        "virtual_storage": depth.virtual_storage,
-                        "target_node": depth.target_node_storage,
-                        "state": depth.state.value,
-                    },
-                )
-            return [family]
-
-        return [
-            Query(
-                ask=unavailable,
-                component="RepositoryStoreCollector",
-                failure="failed collecting unavailable repository count metric",
-            ),
-            Query(ask=queue_depth, component="queue_depth_collector", failure="failed to query queue depth metrics"),
-        ]
 
 
 def _vote_fields(transaction_id: TransactionId, node: str) -> dict[str, object]:

@@ -75,14 +75,19 @@ def node_addresses(config: PraefectConfig) -> dict[VirtualStorage, list[NodeAddr
     }
 
 
-def node_options(config: PraefectConfig) -> NodeOptions:
+def node_options(config: PraefectConfig, metrics: ProxyMetrics) -> NodeOptions:
     """Return how nodes are reached."""
     yamux = replace(
         DIALLER_SETTINGS,
         accept_backlog=config.yamux.accept_backlog,
         max_window_bytes=config.yamux.maximum_stream_window_size_bytes,
     )
-    return NodeOptions(yamux=yamux, engine=http2_engine(config.http2.engine.value))
+    return NodeOptions(
+        yamux=yamux,
+        engine=http2_engine(config.http2.engine.value),
+        traffic=metrics.traffic,
+        observe=metrics.node_calls,
+    )
 
 
 def listen_addresses(config: PraefectConfig) -> list[ListenAddress]:

@@ -8,9 +8,11 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from praefect.app.proxy_database_metrics import database_queries
+from praefect.app.proxy_metrics import ProxyMetrics, kind_of
 from praefect.app.proxy_parts import Parts
 from praefect.domain.repository import VirtualStorage
-from praefect.observability.log import get_logger
+from praefect.observability.log import get_logger, request_fields
 from praefect.observability.metrics import Registry
 from praefect.observability.metrics_server import serve_metrics
 from praefect.observability.process_metrics import BuildInfo, ProcessCollector, RuntimeCollector
@@ -30,20 +32,13 @@ from praefect.services.server import ServerService
 from praefect.transactions.manager import TransactionManager
 from praefect.transport.addresses import ListenAddress
 from praefect.transport.grpc import access_log
-from praefect.transport.grpc.call_metrics import CallMetrics
 from praefect.transport.grpc.health import add_health
 from praefect.transport.grpc.reflection import add_reflection
 from praefect.transport.grpc.server import Server
-from praefect.transport.methods import METHODS
+from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.sidechannel import SidechannelBridges
 
 _log = get_logger()
-
-_OWN_KINDS = {
-    "/grpc.health.v1.Health/Check": "unary",
-    "/grpc.health.v1.Health/List": "unary",
-    "/grpc.health.v1.Health/Watch": "server_stream",
-}
 
 
 @asynccontextmanager
@@ -51,8 +46,6 @@ async def open_server(parts: Parts) -> AsyncIterator[Server]:
     """Serve clients; leaving cuts off what still runs."""
     config, metrics = parts.config, parts.metrics
     router = _router(parts)
-    calls = CallMetrics(kind_of=kind_of, buckets=config.prometheus.grpc_latency_buckets)
-    metrics.collectors.extend(calls.collectors())
     server = Server(
         authenticate=Authenticator(
             secret=config.auth.token.encode(),
@@ -60,22 +53,31 @@ async def open_server(parts: Parts) -> AsyncIterator[Server]:
             observer=AuthObserver(judged=metrics.count_token),
         ),
         fallback=_coordinator(parts, router).handle,
-        observers=[metrics.method_counter, calls, access_log.from_environment("praefect", kind_of)],
+        observers=[metrics.method_counter, metrics.calls, access_log.from_environment("praefect", kind_of)],
     )
     _add_services(parts, router, server)
+    metrics.show_methods(server.services)
     async with server:
         yield server
 
 
 @asynccontextmanager
-async def open_backchannel_server(transactions: TransactionManager) -> AsyncIterator[Server]:
+async def open_backchannel_server(transactions: TransactionManager, metrics: ProxyMetrics) -> AsyncIterator[Server]:
     """Serve votes on the connections to the nodes; nobody else can reach it, so there is no token."""
-    server = Server()
+    fields = access_log.AccessLog(program="backchannel", kind_of=kind_of, is_logged=lambda _method: False)
+    server = Server(observers=[metrics.calls, fields, _vote_fields])
     server.add_service(
         transaction_pb2.DESCRIPTOR.services_by_name["RefTransaction"], RefTransactionService(transactions)
     )
     async with server:
         yield server
+
+
+@asynccontextmanager
+async def _vote_fields(_call: ServerCall) -> AsyncIterator[None]:
+    """Name the component in what is logged during a vote; votes have no line of their own."""
+    with request_fields({"component": "backchannel.PraefectServer"}):
+        yield
 
 
 @asynccontextmanager
@@ -90,7 +92,7 @@ async def open_metrics_endpoint(
         BuildInfo(module_path="praefect", version=parts.version),
     )
     database = Registry()
-    for query in parts.metrics.database_queries(parts.datastore.repositories, parts.datastore.queue):
+    for query in database_queries(parts):
         database.register_query(query)
     address = parts.config.prometheus_listen_addr
     _log.info("Starting prometheus listener", address=address)
@@ -102,14 +104,6 @@ async def open_metrics_endpoint(
         database=database,
     ):
         yield
-
-
-def kind_of(method: str) -> str:
-    """Return the type of a method as it is served here: what is forwarded is an opaque stream in both directions."""
-    info = METHODS.get(method)
-    if info is not None and info.intercepted:
-        return info.kind
-    return _OWN_KINDS.get(method, "bidi_stream")
 
 
 def _router(parts: Parts) -> Router:

@@ -12,7 +12,7 @@ from praefect.transport.dial import ClientTls, InvalidAddressError, YamuxSetting
 from praefect.transport.grpc.channel import Channel, ChannelOptions
 from praefect.transport.grpc.retry import RetryPolicy
 from praefect.transport.grpc.server import Server
-from praefect.transport.grpc.status import StatusCode, StatusError
+from praefect.transport.grpc.status import Status, StatusCode, StatusError
 from praefect.transport.http2 import Engine
 from praefect.transport.http2 import engine as http2_engine
 from praefect.transport.methods import METHODS, Operation
@@ -39,12 +39,14 @@ class NodeOptions:
         yamux: limits of the multiplexed connections.
         engine: the HTTP/2 implementation.
         traffic: told of reads and writes of the multiplexed connections.
+        observe: told of every call; see ``ChannelOptions``.
     """
 
     tls: ClientTls = field(default_factory=ClientTls)
     yamux: YamuxSettings = DIALLER_SETTINGS
     engine: Engine = field(default_factory=http2_engine)
     traffic: Traffic | None = None
+    observe: Callable[[str, str], Callable[[Status], None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ async def open_nodes(
         options: see there.
     """
     options = options or NodeOptions()
-    calls = ChannelOptions(content_type=CONTENT_TYPE, retry=RetryPolicy(applies=is_repeatable))
+    calls = ChannelOptions(content_type=CONTENT_TYPE, retry=RetryPolicy(applies=is_repeatable), observe=options.observe)
     async with AsyncExitStack() as stack:
         addresses: dict[tuple[VirtualStorage, Storage], NodeAddress] = {}
         channels: dict[tuple[VirtualStorage, Storage], Channel] = {}
