@@ -29,11 +29,18 @@ def main() -> None:
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILURE
+    except (BrokenPipeError, ExceptionGroup) as exc:
+        if isinstance(exc, ExceptionGroup) and exc.split(BrokenPipeError)[1] is not None:
+            raise
+        code = _end_without_reader()
     sys.exit(code)
+
+
+def _end_without_reader() -> int:
+    """Whoever read the output has seen enough: nothing is left to be said to anybody."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILURE
 
 
 def run(words: list[str]) -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -135,24 +139,57 @@ async def test_a_node_that_is_not_serving(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("limit", ["300ms", "-1s"])
-async def test_a_silent_node_is_given_up(tmp_path: Path, limit: str) -> None:
-    async def be_silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-        await released.wait()
-        _writer.close()
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Accept connections and say nothing; yield the address, and an event that a connection sets."""
+    accepted, released = asyncio.Event(), asyncio.Event()
 
-    released = asyncio.Event()
+    async def be_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await released.wait()
+        writer.close()
+
     server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     try:
-        result = await dial(tmp_path, f"tcp://127.0.0.1:{port}", "-timeout", limit)
+        yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", accepted
     finally:
         released.set()
         server.close()
         await server.wait_closed()
+
+
+@pytest.mark.parametrize("limit", ["300ms", "-1s"])
+async def test_a_silent_node_is_given_up(tmp_path: Path, limit: str) -> None:
+    async with silent_server() as (address, _):
+        result = await dial(tmp_path, address, "-timeout", limit)
     assert result.stdout.splitlines()[-1].endswith(
         "ERROR: unable to request health check: rpc error: code = DeadlineExceeded desc = context deadline exceeded"
     )
+
+
+async def test_an_interrupt_ends_a_command_at_once(tmp_path: Path) -> None:
+    async with silent_server() as (address, accepted):
+        path = write_config(tmp_path / "config.toml", database=None, nodes={"gitaly-1": (address, "")})
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "praefect.cli.main", "dial-nodes", "-config", str(path), "-timeout", "1h"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await accepted.wait()
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+        assert (process.returncode, stderr) == (130, b"")
+
+
+async def test_a_reader_that_has_seen_enough_is_no_crash(nodes: Installation) -> None:
+    command = f"{sys.executable} -m praefect.cli.main -config {nodes.path} dial-nodes | head -n 1"
+    process = await asyncio.create_subprocess_shell(
+        command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    stdout, stderr = await process.communicate()
+    assert stdout.count(b"\n") == 1
+    assert stderr == b""
 
 
 # --- check ---
