@@ -62,6 +62,9 @@ class DoubtRecords(Protocol):
     async def take_over(self, repository_id: RepositoryId, settler: Incarnation) -> Sequence[Doubt]:
         """Take over a repository's doubts whose owner holds no lease; return all its doubts."""
 
+    async def give_back(self, repository_id: RepositoryId, settler: Incarnation) -> None:
+        """Let others settle what the settler has taken over."""
+
     async def read_current(self, repository_id: RepositoryId) -> CurrentReplicas | None:
         """Return generation and replicas at it."""
 
@@ -227,6 +230,8 @@ class DoubtSettler:
             return Settled.NOTHING_TO_DO
         self._note_one(lapsed[0])
         if any(doubt.owner != settler for doubt in lapsed):
+            # Two that each have some of a repository's doubts would wait for each other for ever.
+            await self.records.give_back(repository_id, settler)
             return Settled.ELSEWHERE
         current = await self.records.read_current(repository_id)
         if current is None:
@@ -240,6 +245,7 @@ class DoubtSettler:
         states = await self.replicas.read(current.virtual_storage, current.replica_path, current.storages, sight)
         settlement = choose_winners(states, current.primary)
         if settlement is None:
+            await self.records.give_back(current.repository_id, settler)  # others may reach them
             return Settled.OUT_OF_REACH
         if not await self.records.settle(current, settlement, settler=settler, doubts=lapsed):
             return Settled.CHANGED
@@ -263,6 +269,7 @@ class DoubtSettler:
             if doubt.creates and not await self.replicas.remove(
                 doubt.virtual_storage, doubt.replica_path, doubt.storages
             ):
+                await self.records.give_back(repository_id, settler)
                 return Settled.OUT_OF_REACH
         await self.records.forget(repository_id, settler)
         return Settled.SETTLED

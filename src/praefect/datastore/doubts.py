@@ -167,6 +167,10 @@ class DoubtStore:
         await self._database.execute(_QUERIES["take_over"], repository_id=repository_id, incarnation=settler)
         return await self.list_of(repository_id)
 
+    async def give_back(self, repository_id: RepositoryId, settler: Incarnation) -> None:
+        """Let others settle the doubts of a repository that the settler has taken over."""
+        await self._database.execute(_QUERIES["give_back"], repository_id=repository_id, incarnation=settler)
+
     async def read_current(self, repository_id: RepositoryId) -> CurrentReplicas | None:
         """Return what a settlement compares, ``None`` for a repository without a record."""
         row = await self._database.fetch_one(_QUERIES["read_current"], repository_id=repository_id)

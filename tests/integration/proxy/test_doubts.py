@@ -124,6 +124,38 @@ async def test_a_creation_is_recorded_with_its_doubt(cluster: Cluster) -> None:
 # --- settlement ---
 
 
+async def test_two_settlers_with_a_doubt_each_do_not_wait_for_each_other(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    store = cluster.parts.datastore.doubts
+    for node in cluster.nodes.values():
+        holds(node, "a")
+    other, second = Incarnation("other"), Incarnation("second")
+    await store.take_lease(second, "another")
+    await cluster.rows.run("DELETE FROM praefect_own.leases WHERE incarnation = 'other'")
+    await store.take_lease(other, "another")
+    doubt = Doubt(
+        incarnation=second,
+        number=1,
+        repository_id=repository.id,
+        virtual_storage=VS,
+        relative_path=RelativePath(repository.relative_path),
+        replica_path=repository.replica_path,
+        full_method=BRANCH,
+        creates=False,
+    )
+    assert await store.open(doubt) is OpenResult.OPENED
+    await interrupted(cluster, repository)
+    assert [one.owner for one in await store.take_over(repository.id, other) if one.is_lapsed] == [other]
+    await store.release_lease(second)
+
+    assert await settle(cluster, repository) is Settled.ELSEWHERE
+
+    assert {one.owner for one in await store.take_over(repository.id, other)} == {other}
+    await store.give_back(repository.id, other)
+    assert await settle(cluster, repository) is Settled.SETTLED
+    assert await doubts(cluster) == 0
+
+
 @pytest.mark.parametrize(
     ("states", "kept", "method"),
     [

@@ -217,6 +217,13 @@ FROM held
 WHERE doubts.repository_id = %(repository_id)s
 AND NOT EXISTS (SELECT FROM praefect_own.leases AS leases WHERE leases.incarnation = doubts.owner);
 
+-- name: give_back
+-- Makes nobody the owner of the doubts of a repository that the caller has taken over, so that others can settle them.
+-- Only rows that are still the caller's; they stay taken, so that whoever opened them cannot record them.
+UPDATE praefect_own.doubts
+SET owner = ''
+WHERE repository_id = %(repository_id)s AND owner = %(incarnation)s AND is_taken;
+
 -- name: read_current
 -- Reads what a settlement compares: generation, replicas at it, and the repository's doubts. No row without repository.
 -- One snapshot, no locks.
