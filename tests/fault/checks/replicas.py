@@ -15,10 +15,10 @@ CONVERGENCE_SECONDS = 45.0
 POLL_SECONDS = 0.3
 
 
-async def wait_for_convergence(cluster: Cluster) -> tuple[list[Violation], Records]:
+async def wait_for_convergence(cluster: Cluster, seconds: float) -> tuple[list[Violation], Records]:
     """Wait until records and disks are as they should be for good; return what still is not when time is up."""
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + CONVERGENCE_SECONDS
+    give_up = loop.time() + seconds
     while True:
         records = await read_records(cluster)
         found = _differ_from_records(records)

@@ -14,7 +14,7 @@ SEEDS = seeds_of(os.environ.get("FAULT_SEEDS", "1-2"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_guarantees_hold(seed: int, tmp_path: Path) -> None:
     result = await run_seed(seed, settings_from_environment())
