@@ -1,8 +1,8 @@
 """The half of a connection that needs no frames: the transport, what leaves through it, and how it ends.
 
 What a turn of the event loop produces leaves in one write, or earlier when it grows beyond ``_BURST_BYTES``. While the
-transport is full nothing is taken from senders and nothing is credited to the peer, so what waits is bounded by the
-windows and never by the peer's patience.
+transport is full nothing is taken from senders and nothing leaves, credit for the peer's windows included, so what
+waits is bounded by the windows and never by the peer's patience.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class Outbound:
         "_closed",
         "_codec",
         "_corked",
-        "_creditors",
         "_dirty",
         "_draining",
         "_farewell",
@@ -93,7 +92,6 @@ class Outbound:
         self._corked = self._dirty = False
         self._unflushed = 0
         self._blocked: dict[EngineStream, None] = {}  # in the order in which they found the transport full
-        self._creditors: set[EngineStream] = set()
         self._going_away = self._draining = False
         self._farewell: StreamClosedError | None = None  # why the connection ended, as its first witness told
         self._last_id = self._flushed_id = 0
@@ -126,10 +124,6 @@ class Outbound:
         if self._unread > _MAX_UNREAD and self._transport is not None:
             self._transport.resume_reading()
         self._unread = 0
-        creditors, self._creditors = self._creditors, set()
-        for stream in creditors:
-            if stream.owed:
-                self.give_back(stream)
         self._dirty = True
         self._flush()
 
@@ -203,11 +197,8 @@ class Outbound:
         stream.fail(StreamClosedError("reset locally", code=int(code), remote=False), keep=False)
 
     def give_back(self, stream: EngineStream) -> None:
-        """Credit what a stream handed out; later, while the peer takes nothing."""
-        if self.paused:
-            self._creditors.add(stream)
-        else:
-            self._codec.credit(stream, stream.take_handed())
+        """Credit what a stream handed out."""
+        self._codec.credit(stream, stream.take_handed())
 
     def send_ping(self, payload: bytes) -> None:
         """Send a PING at once."""
@@ -329,7 +320,6 @@ class Outbound:
         self._keepalive.stop()
         streams, self.streams = self.streams, {}
         self._blocked.clear()
-        self._creditors.clear()
         for stream in streams.values():
             error = renewed(self._farewell)
             error.unprocessed = self.is_client and stream.id > self._flushed_id

@@ -119,6 +119,20 @@ async def test_what_was_buffered_goes_first(plain: Proxy) -> None:
     assert plain.front.server.open_streams == plain.back.client.open_streams == 0
 
 
+async def test_what_the_sink_was_given_before_goes_first(engines: tuple[str, str]) -> None:
+    middle = await proxy(engines, back_narrow=True)
+    call = await middle.call(spliced=False)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await call.back.send(b"a" * 1500)
+    await call.client.send(b"b" * 100)
+    await settle()
+    call.splice()
+    await call.client.send(b"c" * 1500, end_stream=True)
+    await settle()
+    assert await receive_all(call.node) == b"a" * 1500 + b"b" * 100 + b"c" * 1500
+
+
 async def test_streams_that_ended_before_they_are_spliced(plain: Proxy) -> None:
     call = await plain.call(spliced=False)
     await call.client.send(b"question", end_stream=True)

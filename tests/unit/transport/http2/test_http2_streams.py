@@ -198,10 +198,8 @@ async def test_a_full_transport_postpones_credit(engines: Engines) -> None:
         await settle()
         sending = tasks.create_task(server.send(bytes(3000), end_stream=True))
         assert len(await client.receive()) == 1000
-        before = pair.client_wire.get_write_buffer_size()
         await settle()
         assert client.receive_nowait() is None
-        assert pair.client_wire.get_write_buffer_size() == before
         assert not sending.done()
         pair.client_wire.resume()
         assert len(await receive_all(client)) == 2000
