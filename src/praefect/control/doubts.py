@@ -183,7 +183,9 @@ class DoubtSettler:
 
         async def settle(repository_id: RepositoryId) -> None:
             async with places:
-                results[repository_id] = await self.settle(repository_id)
+                results[repository_id] = result = await self.settle(repository_id)
+                if result not in (Settled.SETTLED, Settled.NOTHING_TO_DO):
+                    _log.warning("interrupted writes wait", repository_id=repository_id, reason=result.value)
 
         async with asyncio.TaskGroup() as group:
             for repository_id in {doubt.repository_id for doubt in lapsed}:
