@@ -1,0 +1,167 @@
+"""The installation page's table of errors: each by its cause, at page, API, git and gRPC client, and in the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from praefect.app.cluster import VIRTUAL_STORAGE
+from praefect.proto import repository_pb2, shared_pb2
+from praefect.transport.dial import open_channel
+from praefect.transport.grpc.status import StatusError
+from tests.support.cluster import ClusterClient, relative_path
+from tests.support.git_client import git
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+TROUBLESHOOTING = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+
+
+async def wrong_external_token(own: ClusterClient) -> None:
+    await _restart_with(own, "praefect-gateway", own.cluster.layout.gateway_config, own.cluster.secrets.external_token)
+    await own.cluster.start_gateway()
+
+
+async def wrong_internal_token(own: ClusterClient) -> None:
+    for name in own.cluster.layout.node_names:
+        await _restart_with(own, name, own.cluster.layout.node_config(name), own.cluster.secrets.internal_token)
+        await own.cluster.start_node(name)
+
+
+async def stopped_praefect(own: ClusterClient) -> None:
+    await own.cluster.child("praefect").stop()
+
+
+async def stopped_nodes(own: ClusterClient) -> None:
+    for name in own.cluster.layout.node_names:
+        await own.cluster.child(name).stop()
+
+
+async def _restart_with(own: ClusterClient, part: str, config: Path, secret: str) -> None:
+    await own.cluster.child(part).stop()
+    text = config.read_text()
+    assert secret in text
+    config.write_text(text.replace(secret, "wrong"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        code: of gRPC, as the page has it.
+        status: of HTTP, as the page has it.
+        part: whose log names the cause, and with which words.
+        page: the page's words.
+        today: what is said today.
+    """
+
+    cause: Callable[[ClusterClient], Awaitable[None]]
+    code: int
+    status: int
+    part: str
+    words: tuple[str, ...]
+    page: str
+    today: str
+
+
+ROWS = [
+    Row(
+        cause=wrong_external_token,
+        code=7,
+        status=500,
+        part="praefect-gateway",
+        words=("gitaly_token", "permission denied"),
+        page="ActionView::Template::Error (7:permission denied)",
+        today="permission denied: wrong hmac signature",
+    ),
+    Row(
+        cause=wrong_internal_token,
+        code=7,
+        status=500,
+        part="gitaly-1",
+        words=("wrong hmac signature",),
+        page="Unable to save project. Error: 7:permission denied",
+        today="permission denied: wrong hmac signature",
+    ),
+    Row(
+        cause=stopped_praefect,
+        code=14,
+        status=503,
+        part="praefect-gateway",
+        words=("connection refused",),
+        page="GRPC::Unavailable (14:failed to connect to all addresses)",
+        today='connection error: desc = "transport: Error while dialing: dial tcp ',
+    ),
+    Row(
+        cause=stopped_nodes,
+        code=14,
+        status=503,
+        part="praefect",
+        words=("gitaly-1", "connection refused"),
+        page="GRPC::Unavailable (14:all SubCons are in TransientFailure",
+        today="accessor call: route repository accessor: no healthy nodes",
+    ),
+]
+
+
+async def call(own: ClusterClient, project_id: int, token: str) -> int:
+    """Read through Praefect as another client would; return the code of the answer."""
+    repository = shared_pb2.Repository(storage_name=VIRTUAL_STORAGE, relative_path=relative_path(project_id))
+    async with open_channel(own.cluster.praefect_address, token=token) as channel:
+        try:
+            await channel.unary(
+                "/gitaly.RepositoryService/HasLocalBranches",
+                repository_pb2.HasLocalBranchesRequest(repository=repository),
+                repository_pb2.HasLocalBranchesResponse,
+                timeout=10.0,
+            )
+        except StatusError as exc:
+            return exc.code.value
+    return 0
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause.__name__)
+def test_the_documentation_has_the_pages_words_beside_todays(row: Row) -> None:
+    [line] = [line for line in TROUBLESHOOTING.read_text().splitlines() if row.page in line]
+    assert f"{row.code}:{row.today}" in line
+    assert f"| {row.status} |" in line
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause.__name__)
+async def test_an_error_arrives_with_its_code(own: ClusterClient, tmp_path: Path, row: Row) -> None:
+    project = await own.create_project("app")
+    work = await own.clone("app", tmp_path)
+    (work / "file.txt").write_text("text\n")
+    (await git(work, "add", ".")).ok()
+    (await git(work, "commit", "-q", "-m", "change")).ok()
+    logs = {log: log.stat().st_size for log in own.cluster.layout.logs.iterdir()}
+    await row.cause(own)
+
+    # git, reading and writing
+    clone = await git(tmp_path, "clone", own.cluster.clone_url("app"), "again")
+    assert f"{row.code}:{row.today}" in clone.errors
+    for result in (clone, await own.push(work)):
+        assert result.code != 0
+        assert f"{row.code}:" in result.errors
+        assert f"HTTP {row.status}" in result.errors or f"error: {row.status}" in result.errors
+    # the API, which is also what the form of the page shows
+    status, body = await own.api("POST", "/api/v4/projects", json={"path": "late", "initialize_with_readme": True})
+    assert (status, body["message"].partition(":")[0]) == (row.status, str(row.code))
+    # the page says that something is wrong, and where Praefect itself refuses or is away, with the code
+    _, state = await own.api("GET", "/-/status.json")
+    problem = state["storages"][0]["problem"]
+    assert problem.startswith(f"{row.code}:" if row.cause is not wrong_internal_token else "14:the server does not")
+    # a client of its own
+    token = "wrong" if row.cause is wrong_external_token else own.cluster.secrets.external_token
+    assert await call(own, project["id"], token) == row.code
+    # the log of the part at fault
+    log = own.cluster.layout.log(row.part)
+    new = log.read_bytes()[logs.get(log, 0) :].decode()
+    lines = [line for line in new.splitlines() if all(word in line for word in row.words)]
+    assert lines, new[-4000:]
+    json.loads(lines[0])
