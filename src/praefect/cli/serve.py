@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from praefect.cli.command import Arguments, Command, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from praefect.cli.command import Invocation
     from praefect.config.praefect import PraefectConfig
@@ -26,12 +26,28 @@ def run(invocation: Invocation) -> int | None:
         raise CommandError(fault)
     log.configure(config.logging.format, config.logging.level, sys.stdout)
     logger = log.get_logger()
-    for warning in config.warnings:
-        logger.warning("configuration", problem=warning)
+    for message, fields in oddities(config):
+        logger.warning(message, **fields)
     for text in serve_faults(config):
         logger.error("Praefect shutdown", error=text)
         return 1
     return _serve(config, lambda text: logger.error("Praefect shutdown", error=text))
+
+
+def oddities(config: PraefectConfig) -> Iterator[tuple[str, dict[str, str]]]:
+    """What a start warns of and goes on: message and fields of each line."""
+    for warning in config.warnings:
+        yield "configuration", {"problem": warning}
+    if not config.failover.enabled and config.failover.election_strategy:
+        strategy = config.failover.election_strategy
+        yield "ignoring configured election strategy as failover is disabled", {"election_strategy": strategy}
+    for virtual in config.virtual_storages:
+        seen: set[str] = set()
+        for node in virtual.nodes:
+            if node.address in seen:
+                message = "more than one backend node is hosted at same address"
+                yield message, {"conflicting_address": node.address}
+            seen.add(node.address)
 
 
 def _serve(config: PraefectConfig, report: Callable[[str], None]) -> int | None:
