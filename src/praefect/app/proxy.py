@@ -88,12 +88,7 @@ async def run_proxy(
 @asynccontextmanager
 async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
     layouts = layouts_of(config)
-    metrics = ProxyMetrics(
-        layouts=layouts,
-        buckets=config.prometheus.grpc_latency_buckets,
-        reconcile_buckets=config.reconciliation.histogram_buckets,
-        transitioning=config.auth.transitioning,
-    )
+    metrics = ProxyMetrics(config, layouts)
     sidechannels = SidechannelRegistry()
     async with AsyncExitStack() as stack:
         _log.info("establishing database connection", database_address=f"{config.database.host}:{config.database.port}")

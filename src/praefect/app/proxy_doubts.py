@@ -13,6 +13,7 @@ from praefect.control.lease import Lease
 from praefect.control.replica_states import ReplicaStates
 from praefect.datastore import Datastore
 from praefect.datastore.doubts import DoubtStore
+from praefect.datastore.repositories import RepositoryStore
 from praefect.domain.doubts import Doubt, DoubtsPendingError
 from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
 from praefect.runtime.ticker import IntervalTicker
@@ -34,6 +35,7 @@ class ProxyDoubts:
     lease: Lease
     settler: DoubtSettler
     records: DoubtStore
+    repositories: RepositoryStore
 
     async def wait_readable(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
         """Return when no interrupted write stands before a read."""
@@ -80,9 +82,12 @@ class ProxyDoubts:
         """Record a creation."""
         return await self.records.record_creation(doubt, new)
 
-    async def reopen(self, doubt: Doubt) -> None:
-        """Have a repository settled once more."""
-        await self.lease.reopen(doubt)
+    async def record_copy(
+        self, repository_id: RepositoryId, storage: Storage, relative_path: RelativePath, generation: int
+    ) -> None:
+        """Record what a replica holds after it was copied; writes that are under way do not count on it any more."""
+        record = self.repositories.set_generation if self.lease.is_off else self.records.record_copy
+        await record(repository_id, storage, relative_path, generation)
 
 
 def build_lease(datastore: Datastore, praefect_name: str) -> Lease:
@@ -106,7 +111,9 @@ async def open_doubts(
     async with asyncio.TaskGroup() as group:
         renewal = group.create_task(lease.run(IntervalTicker(RENEW_INTERVAL)), name="renew lease")
         try:
-            yield ProxyDoubts(lease=lease, settler=settler, records=datastore.doubts)
+            yield ProxyDoubts(
+                lease=lease, settler=settler, records=datastore.doubts, repositories=datastore.repositories
+            )
         finally:
             renewal.cancel()
             await lease.release()

@@ -97,6 +97,7 @@ def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
             nodes=parts.nodes,
             records=datastore.repositories,
             wait_copyable=parts.doubts.settler.wait_copyable,
+            record_copy=parts.doubts.record_copy,
         ),
         batch_size=config.replication.batch_size,
         workers=config.replication.parallel_storage_processing_workers,
@@ -112,8 +113,8 @@ def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
 
 
 def _start_verifier(parts: Parts, loops: Loops) -> None:
-    config = parts.config.background_verification
-    if config.verification_interval <= timedelta(0):
+    config, metrics = parts.config.background_verification, parts.metrics.verification
+    if metrics is None:
         _log.info("background verifier is disabled")
         return
     records = parts.datastore.verification
@@ -124,11 +125,11 @@ def _start_verifier(parts: Parts, loops: Loops) -> None:
         probe=ReplicaProbe(parts.nodes),
         interval=config.verification_interval,
         delete_invalid=config.delete_invalid_records,
-        dequeued=parts.metrics.verification_dequeued,
-        completed=parts.metrics.verification_completed,
+        dequeued=metrics.dequeued,
+        completed=metrics.completed,
     )
     loops.start(verifier.run(IntervalTicker(VERIFY_INTERVAL)), "verify")
-    leases = ExpiredLeases(records=records, released=parts.metrics.leases_released)
+    leases = ExpiredLeases(records=records, released=metrics.released)
     loops.start(leases.run(IntervalTicker(LEASE_INTERVAL)), "release leases")
     _log.info(
         "background verifier started",

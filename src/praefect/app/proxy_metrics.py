@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from praefect.config.praefect import PraefectConfig
 from praefect.control.verify import VerificationResult
 from praefect.datastore.cache import CacheObserver
 from praefect.datastore.datastore import DatastoreObserver
@@ -71,23 +72,48 @@ class YamuxTraffic:
         self.write.observe(size)
 
 
+class VerificationMetrics:
+    """What the verifier does."""
+
+    def __init__(self, layouts: Mapping[VirtualStorage, Sequence[Storage]]) -> None:
+        """Make the metrics and show every configured storage."""
+        labels = ("virtual_storage", "storage")
+        self._dequeued = Counter("gitaly_praefect_verification_jobs_dequeued_total", "Replicas taken.", labels)
+        self._completed = Counter(
+            "gitaly_praefect_verification_jobs_completed_total", "Replicas verified.", (*labels, "result")
+        )
+        self._released = Counter("gitaly_praefect_stale_verification_leases_released_total", "Leases given back.")
+        for virtual_storage, storages in layouts.items():
+            self._dequeued.create([virtual_storage], storages)
+            self._completed.create([virtual_storage], storages, [result.value for result in VerificationResult])
+
+    def collectors(self) -> list[Collector]:
+        """Return what is to be registered."""
+        return [self._dequeued, self._completed, self._released]
+
+    def dequeued(self, replica: ReplicaToVerify) -> None:
+        """Count a replica taken for verification."""
+        self._dequeued.labels(replica.virtual_storage, replica.storage).inc()
+
+    def completed(self, replica: ReplicaToVerify, result: VerificationResult) -> None:
+        """Count a verified replica."""
+        self._completed.labels(replica.virtual_storage, replica.storage, result.value).inc()
+
+    def released(self, count: int) -> None:
+        """Count leases given back."""
+        self._released.inc(count)
+
+
 class ProxyMetrics:
     """All counters, and the observers that feed them."""
 
-    def __init__(
-        self,
-        *,
-        layouts: Mapping[VirtualStorage, Sequence[Storage]],
-        buckets: Sequence[float],
-        reconcile_buckets: Sequence[float],
-        transitioning: bool,
-    ) -> None:
-        """Make all metrics; without ``reconcile_buckets`` the reconciler has none."""
+    def __init__(self, config: PraefectConfig, layouts: Mapping[VirtualStorage, Sequence[Storage]]) -> None:
+        """Make the metrics of what the configuration switches on."""
+        buckets = config.prometheus.grpc_latency_buckets
+        self._transitioning = config.auth.transitioning
         self.calls = CallMetrics(kind_of=kind_of, buckets=buckets)
         self.node_calls = ClientCallMetrics(buckets=buckets)
         self.collectors: list[Collector] = [*self.calls.collectors(), *self.node_calls.collectors()]
-        self._layouts = layouts
-        self._transitioning = transitioning
         self.connections = self._counter("gitaly_praefect_connections_total", "Accepted connections.", "type")
         self.traffic = YamuxTraffic(
             read=self._histogram("gitaly_backchannel_yamux_read_size_bytes", "Size of reads.", YAMUX_BUCKETS),
@@ -129,24 +155,16 @@ class ProxyMetrics:
         self.authentication_errors = self._counter(
             "gitaly_authentication_errors_total", "Tokens refused.", "version", "error"
         )
-        self.dequeued = self._counter(
-            "gitaly_praefect_verification_jobs_dequeued_total", "Replicas taken.", "virtual_storage", "storage"
-        )
-        self.verified = self._counter(
-            "gitaly_praefect_verification_jobs_completed_total",
-            "Replicas verified.",
-            "virtual_storage",
-            "storage",
-            "result",
-        )
-        for virtual_storage, storages in layouts.items():
-            self.dequeued.create([virtual_storage], storages)
-            self.verified.create([virtual_storage], storages, [result.value for result in VerificationResult])
-        self.released = self._counter("gitaly_praefect_stale_verification_leases_released_total", "Leases given back.")
+        self.verification: VerificationMetrics | None = None
+        if config.background_verification.verification_interval > timedelta(0):
+            self.verification = VerificationMetrics(layouts)
+            self.collectors += self.verification.collectors()
         self.reconciliations: Histogram | None = None
-        if reconcile_buckets:
+        if config.reconciliation.scheduling_interval > timedelta(0):
             self.reconciliations = self._histogram(
-                "gitaly_praefect_reconciliation_scheduling_seconds", "Duration of passes.", reconcile_buckets
+                "gitaly_praefect_reconciliation_scheduling_seconds",
+                "Duration of passes.",
+                config.reconciliation.histogram_buckets,
             )
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
@@ -195,17 +213,9 @@ class ProxyMetrics:
         if self.reconciliations is not None:
             self.reconciliations.observe(seconds)
 
-    def verification_dequeued(self, replica: ReplicaToVerify) -> None:
-        """Count a replica taken for verification."""
-        self.dequeued.labels(replica.virtual_storage, replica.storage).inc()
-
-    def verification_completed(self, replica: ReplicaToVerify, result: VerificationResult) -> None:
-        """Count a verified replica."""
-        self.verified.labels(replica.virtual_storage, replica.storage, result.value).inc()
-
-    def leases_released(self, count: int) -> None:
-        """Count leases given back."""
-        self.released.inc(count)
+    def count_voters(self, virtual_storage: VirtualStorage, count: int) -> None:
+        """Count the voters of a transaction."""
+        self.voters.labels(virtual_storage).observe(count)
 
     def count_read(self, virtual_storage: VirtualStorage, storage: Storage) -> None:
         """Count a routed read."""

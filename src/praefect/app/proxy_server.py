@@ -132,7 +132,7 @@ def _coordinator(parts: Parts, router: Router) -> Coordinator:
     return Coordinator(
         router=router,
         reads=ReadForwarder(calls=calls, sidechannels=SidechannelBridges(parts.sidechannels)),
-        writes=WriteForwarder(calls=calls, transactions=parts.transactions),
+        writes=WriteForwarder(calls=calls, transactions=parts.transactions, registered=metrics.count_voters),
         finalizer=Finalizer(
             records=datastore.repositories,
             queue=datastore.queue,

@@ -5,13 +5,14 @@ Source: the Praefect reference on the streaming proxy and on reference transacti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from praefect.domain.errors import AbortedError
 from praefect.domain.outcome import NodeStatus, RoundOutcome, WriteOutcome
 from praefect.domain.quorum import form_electorate
-from praefect.domain.repository import Storage
+from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.log import get_logger
 from praefect.proxy.classify import RepositoryCall
 from praefect.proxy.node_calls import NodeCalls, NodeUnreachableError, passed_on
@@ -50,7 +51,15 @@ class MutatorOutcome:
 class WriteForwarder:
     """Carries writes to nodes and the primary's answer back."""
 
-    def __init__(self, *, calls: NodeCalls, transactions: TransactionManager) -> None:
+    def __init__(
+        self,
+        *,
+        calls: NodeCalls,
+        transactions: TransactionManager,
+        registered: Callable[[VirtualStorage, int], None] = lambda _virtual_storage, _voters: None,
+    ) -> None:
+        """Take the ports; ``registered`` is told of each transaction how many voters it has."""
+        self._registered = registered
         self._calls = calls
         self._transactions = transactions
 
@@ -64,7 +73,9 @@ class WriteForwarder:
         """
         if not request.method.transactional:
             return await self._forward_to_primary(call, request, route, metadata)
-        transaction = self._transactions.register(form_electorate(route.primary, route.secondaries))
+        electorate = form_electorate(route.primary, route.secondaries)
+        transaction = self._transactions.register(electorate)
+        self._registered(request.virtual_storage, len(electorate.voters))
         try:
             outcome = await _Participants(self._calls, call, request, route, transaction).run(metadata)
         finally:
