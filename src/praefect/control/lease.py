@@ -46,8 +46,8 @@ class LeaseRecords(Protocol):
     async def take_lease(self, incarnation: Incarnation, praefect_name: str) -> None:
         """Begin an incarnation."""
 
-    async def renew_lease(self, incarnation: Incarnation, *, closed: Sequence[int], abandoned: Sequence[int]) -> bool:
-        """Prolong the lease and drop or give up doubts; false if the lease is gone."""
+    async def renew_lease(self, incarnation: Incarnation, *, closed: Sequence[int]) -> bool:
+        """Prolong the lease and drop doubts; false if the lease is gone."""
 
     async def release_lease(self, incarnation: Incarnation) -> None:
         """End an incarnation."""
@@ -82,7 +82,7 @@ class Lease:
     _told: bool = True  # whether the end of the right to commit has been told
     _last_number: int = 0
     _closed: set[int] = field(default_factory=set)
-    _abandoned: set[int] = field(default_factory=set)
+    _abandoned: list[tuple[float, Doubt]] = field(default_factory=list)  # and from when on they may be settled
     _unsure: dict[int, int] = field(default_factory=dict)  # how many renewals are still to drop it
 
     def may_commit(self) -> bool:
@@ -130,7 +130,7 @@ class Lease:
             LeaseLostError: it may have; nothing must be sent.
         """
         if doubt.incarnation != self.incarnation or not self.may_commit():
-            self.abandon(doubt)
+            self.close(doubt)
             raise LeaseLostError
 
     def close(self, doubt: Doubt) -> None:
@@ -139,13 +139,11 @@ class Lease:
             self._closed.add(doubt.number)
 
     def abandon(self, doubt: Doubt) -> None:
-        """Give up the doubt of a write whose outcome nobody knows, with the next renewal; it is settled then."""
-        if doubt.incarnation == self.incarnation:
-            self._abandoned.add(doubt.number)
+        """Give up the doubt of a write whose outcome nobody knows; it is settled, also if it had been before.
 
-    async def reopen(self, doubt: Doubt) -> None:
-        """Have a repository settled once more, because a write went on after others had settled it."""
-        await self.records.reopen(doubt)
+        Not at once: what was sent to the nodes shall have arrived, or be lost, before they are compared.
+        """
+        self._abandoned.append((self.clock.monotonic() + LEASE_SECONDS - COMMIT_SECONDS, doubt))
 
     # --- the loop ---
 
@@ -159,6 +157,7 @@ class Lease:
             return
         if not (self.ready.is_set() or await self._prepare()):
             return
+        await self._give_up_abandoned(self.clock.monotonic())
         began = self.clock.monotonic()
         if self.incarnation is None or not await self._renew(self.incarnation):
             incarnation = Incarnation(secrets.token_hex(16))
@@ -189,19 +188,21 @@ class Lease:
         """Say what became of the last doubts and end the incarnation."""
         if self.incarnation is None:
             return
-        incarnation, closed, abandoned = (
-            self.incarnation,
-            sorted(self._closed | self._unsure.keys()),
-            sorted(self._abandoned),
-        )
+        incarnation, closed = self.incarnation, sorted(self._closed | self._unsure.keys())
         self._commits_until = float("-inf")
         self.incarnation = None
         try:
             async with asyncio.timeout(RENEW_LIMIT_SECONDS):
-                await self.records.renew_lease(incarnation, closed=closed, abandoned=abandoned)
+                await self._give_up_abandoned(float("inf"))
+                await self.records.renew_lease(incarnation, closed=closed)
                 await self.records.release_lease(incarnation)
         except (PraefectError, TimeoutError) as exc:
             _log.warning("lease was not released", error=str(exc) or "timed out")
+
+    async def _give_up_abandoned(self, now: float) -> None:
+        while self._abandoned and self._abandoned[0][0] <= now:
+            await self.records.reopen(self._abandoned[0][1])
+            self._abandoned.pop(0)
 
     async def _prepare(self) -> bool:
         """Make the schema; return whether doubts are kept."""
@@ -214,17 +215,15 @@ class Lease:
         return not self.is_off
 
     async def _renew(self, incarnation: Incarnation) -> bool:
-        closed, abandoned = sorted(self._closed | self._unsure.keys()), sorted(self._abandoned)
-        if await self.records.renew_lease(incarnation, closed=closed, abandoned=abandoned):
+        closed = sorted(self._closed | self._unsure.keys())
+        if await self.records.renew_lease(incarnation, closed=closed):
             self._closed.difference_update(closed)
-            self._abandoned.difference_update(abandoned)
             self._unsure = {number: left - 1 for number, left in self._unsure.items() if left > 1}
             return True
         _log.error("lease was lost", incarnation=incarnation)
         self._commits_until = float("-inf")
         self.incarnation = None
         self._closed.clear()
-        self._abandoned.clear()
         self._unsure.clear()
         self._expire()
         return False

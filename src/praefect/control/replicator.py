@@ -79,6 +79,7 @@ class Replicator:
     nodes: NodeChannels
     records: ReplicaRecords
     wait_copyable: Callable[[VirtualStorage, RelativePath], Awaitable[None]] | None = None  # raises if it may not be
+    record_copy: Callable[[RepositoryId, Storage, RelativePath, int], Awaitable[None]] | None = None  # tells writes too
 
     async def process(self, event: ReplicationEvent) -> None:
         """Do one job.
@@ -154,7 +155,8 @@ class Replicator:
             raise JobFailedError(f"failed to create repository: {exc}") from exc
         await _align_pool(source, source_repository, target, target_repository, metadata)
         if generation is not None:
-            await self.records.set_generation(job.repository_id, job.target_node_storage, job.relative_path, generation)
+            record = self.record_copy or self.records.set_generation
+            await record(job.repository_id, job.target_node_storage, job.relative_path, generation)
 
     async def _delete(
         self, job: ReplicationJob, replica_path: ReplicaPath, target: Channel, metadata: list[tuple[str, str]]

@@ -30,6 +30,7 @@ from praefect.domain.repository import (
 )
 
 _QUERIES = load_queries("doubts")
+_REPOSITORIES = load_queries("repositories")
 
 PATIENCE_SECONDS: Final = LEASE_SECONDS
 """For how long after a start of PostgreSQL nobody's lease is buried: their holders could not renew them."""
@@ -49,14 +50,13 @@ class DoubtStore:
             _QUERIES["take_lease"], incarnation=incarnation, praefect_name=praefect_name, seconds=LEASE_SECONDS
         )
 
-    async def renew_lease(self, incarnation: Incarnation, *, closed: Sequence[int], abandoned: Sequence[int]) -> bool:
-        """Prolong a lease and say what became of doubts: without effect, or unknown; return whether it still exists."""
+    async def renew_lease(self, incarnation: Incarnation, *, closed: Sequence[int]) -> bool:
+        """Prolong a lease and drop doubts of writes without effect; return whether the lease still exists."""
         row = await self._database.fetch_one(
             _QUERIES["renew_lease"],
             incarnation=incarnation,
             seconds=LEASE_SECONDS,
             closed=list(closed),
-            abandoned=list(abandoned),
         )
         return row is not None
 
@@ -150,6 +150,20 @@ class DoubtStore:
         except QueryError as exc:
             raise translate_creation_error(exc, new.repository_id) from exc
         return row is not None and bool(row["is_mine"])
+
+    async def record_copy(
+        self, repository_id: RepositoryId, storage: Storage, relative_path: RelativePath, generation: int
+    ) -> None:
+        """Record what a replica holds after it was copied; writes that are under way do not count on it any more."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(_QUERIES["exclude_copied"], repository_id=repository_id, storage=storage)
+            await transaction.execute(
+                _REPOSITORIES["set_generation"],
+                repository_id=repository_id,
+                storage=storage,
+                relative_path=relative_path,
+                generation=generation,
+            )
 
     # --- settlement ---
 

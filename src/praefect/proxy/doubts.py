@@ -42,16 +42,13 @@ class Doubts(Protocol):
         """Drop the doubt of a write that certainly changed nothing."""
 
     def abandon(self, doubt: Doubt) -> None:
-        """Leave a doubt to be settled."""
+        """Have a write settled whose outcome nobody knows, also if others had settled it before it ended."""
 
     async def record_increment(self, doubt: Doubt, primary: Storage, secondaries: Sequence[Storage]) -> bool:
         """Record a write and delete its doubt; false, having done nothing, if others have settled it."""
 
     async def record_creation(self, doubt: Doubt, new: NewRepository) -> bool:
         """Record a creation and delete its doubt; false, having done nothing, if others have settled it."""
-
-    async def reopen(self, doubt: Doubt) -> None:
-        """Have a repository settled once more, because a write went on after others had settled it."""
 
 
 def doubt_about(request: RepositoryCall, route: MutatorRoute) -> Doubt:

@@ -31,6 +31,7 @@ from praefect.proxy.routes import MutatorRoute
 from praefect.proxy.routing_errors import prefixed
 
 RECORD_LIMIT_SECONDS = 30.0
+_SETTLED_BY_OTHERS = "this praefect fell silent and others have settled the write"
 
 _log = get_logger("praefect.StreamServerInterceptor")
 
@@ -193,7 +194,7 @@ class Finalizer:
                 return
             is_recorded = await self._doubts.record_creation(write.doubt, new)
         if not is_recorded:
-            await self._reopen(self._doubts, write.doubt)
+            raise NotRecordedError(_SETTLED_BY_OTHERS)
 
     async def _record_increment(self, write: Write, primary: Storage, updated: tuple[Storage, ...]) -> None:
         try:
@@ -206,12 +207,7 @@ class Finalizer:
             # It was there when the write was routed.
             raise InternalError(str(exc)) from exc
         if not is_recorded:
-            await self._reopen(self._doubts, write.doubt)
-
-    async def _reopen(self, doubts: Doubts, doubt: Doubt) -> None:
-        """Have the repository settled once more: nodes may have acted after others compared them."""
-        await doubts.reopen(doubt)
-        raise NotRecordedError("this praefect fell silent and others have settled the write")
+            raise NotRecordedError(_SETTLED_BY_OTHERS)
 
     async def _enqueue(self, write: Write, source: Storage, target: Storage) -> None:
         job = ReplicationJob(

@@ -410,6 +410,28 @@ async def test_an_expired_lease_is_renewed_as_long_as_nobody_has_buried_it(clust
     assert lease.may_commit()
 
 
+async def test_a_write_does_not_count_on_replicas_that_were_copied_to_meanwhile(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    committed, released = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: NodeCall) -> None:
+        await call.vote()
+        committed.set()
+        await released.wait()
+        await call.answer()
+
+    for node in cluster.nodes.values():
+        node.on("WriteRef", wait)
+    async with asyncio.TaskGroup() as group:
+        write = group.create_task(cluster.status(WRITE, write_request(repository)), name="write")
+        await committed.wait()
+        # Another write has left the third behind, and it was copied from one that had not committed ours yet.
+        await cluster.parts.doubts.record_copy(repository.id, G3, RelativePath(repository.relative_path), 0)
+        released.set()
+    assert write.result().ok
+    assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
+
+
 async def test_upstreams_tables_are_left_alone(cluster: Cluster) -> None:
     tables = await cluster.rows.run("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     assert not {"leases", "doubts", "migrations"} & {str(name) for (name,) in tables}

@@ -47,8 +47,7 @@ INSERT INTO praefect_own.leases (incarnation, praefect_name, expires_at)
 VALUES (%(incarnation)s, %(praefect_name)s, now() + make_interval(secs => %(seconds)s::float8));
 
 -- name: renew_lease
--- Prolongs a lease that nobody has buried, deletes doubts whose writes changed nothing, and gives up those whose outcome
--- is not known. No row if the lease is gone.
+-- Prolongs a lease that nobody has buried, and deletes doubts whose writes changed nothing. No row if the lease is gone.
 -- An expired lease may be renewed: as long as its row is there, nobody has touched its doubts. Renewal and burial lock
 -- the row, and the second looks at what the first has made of it. Only doubts that are still the caller's are changed.
 WITH renewed AS (
@@ -60,11 +59,6 @@ WITH renewed AS (
     DELETE FROM praefect_own.doubts
     WHERE incarnation = %(incarnation)s AND owner = %(incarnation)s AND NOT is_taken
     AND number = ANY (%(closed)s::bigint[])
-), abandoned AS (
-    UPDATE praefect_own.doubts
-    SET owner = ''
-    WHERE incarnation = %(incarnation)s AND owner = %(incarnation)s AND NOT is_taken
-    AND number = ANY (%(abandoned)s::bigint[])
 )
 SELECT incarnation FROM renewed;
 
@@ -135,20 +129,21 @@ ON CONFLICT (incarnation, number) DO UPDATE SET owner = '', is_taken = false;
 
 -- name: record_increment
 -- Records a write as increment_generation of the repositories does, and deletes its doubt; does nothing if the doubt is
--- not the caller's any more.
+-- not the caller's any more. Only replicas count that were at the generation when the write began and were not copied to
+-- since: a copy may have undone on them what the write had done.
 -- One transaction. A taker-over and this statement lock the doubt's row, and the second looks at what the first has made
 -- of it.
 WITH mine AS (
     DELETE FROM praefect_own.doubts
     WHERE incarnation = %(incarnation)s AND number = %(number)s AND owner = %(incarnation)s AND NOT is_taken
-    RETURNING number
+    RETURNING storages
 ), newest AS (
     SELECT repositories.repository_id, replicas.storage
     FROM repositories
     JOIN storage_repositories AS replicas USING (repository_id, generation)
     WHERE repositories.repository_id = %(repository_id)s
     AND replicas.storage = ANY (%(storages)s::text[])
-    AND EXISTS (SELECT FROM mine)
+    AND replicas.storage IN (SELECT unnest(storages) FROM mine)
     FOR UPDATE OF repositories, replicas
 ), updated_replicas AS (
     UPDATE storage_repositories AS replicas
@@ -189,6 +184,14 @@ WITH mine AS (
     FROM unnest(%(updated)s::text[]) AS storages (storage), mine
 )
 SELECT EXISTS (SELECT FROM mine) AS is_mine;
+
+-- name: exclude_copied
+-- Notes that a replica was copied to while writes were under way.
+-- Locks the repository's doubts until the transaction ends, in which the copy is recorded: a record of a write comes
+-- before both, and leaves the copy behind, or after both.
+UPDATE praefect_own.doubts
+SET storages = array_remove(storages, %(storage)s)
+WHERE repository_id = %(repository_id)s AND NOT creates AND %(storage)s = ANY (storages);
 
 -- name: list_doubts
 -- Lists doubts, oldest first: all, or those that have lapsed or are being settled.
