@@ -30,7 +30,7 @@ from tests.fault.faults.schedule import Fault, Kind, Plan, draw
 from tests.fault.model.history import ABSENT, Answer, History, Reference
 from tests.fault.traffic.clients import COMMITTER, PUSHER, READER, SWAPPER, Habit, ReferenceClient, act
 from tests.fault.traffic.lifetimes import LifetimeClient
-from tests.fault.traffic.rpc import PraefectClient
+from tests.fault.traffic.rpc import CALL_SECONDS, IMPATIENT_SECONDS, PraefectClient
 from tests.fault.traffic.world import REFERENCES, World, furnish
 
 PRAEFECTS = 2
@@ -180,10 +180,13 @@ async def _traffic(world: World, injector: Injector, faults: tuple[Fault, ...], 
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         group.create_task(injector.run(faults, began), name="faults")
         for praefect in world.cluster.layout.praefect_names:
-            for name, habit in habits:
+            for number, (name, habit) in enumerate(habits):
                 if habit is PUSHER and praefect != "praefect":
                     continue  # git goes through the gateway, which knows the first praefect only
-                rpc = await stack.enter_async_context(PraefectClient(world.cluster, praefect))
+                patience = IMPATIENT_SECONDS if number % 2 else CALL_SECONDS
+                rpc = await stack.enter_async_context(
+                    PraefectClient(world.cluster, praefect, patience_seconds=patience)
+                )
                 client = ReferenceClient(world, rpc, f"{praefect}-{name}")
                 group.create_task(act(client, habit, until), name=client.name)
             rpc = await stack.enter_async_context(PraefectClient(world.cluster, praefect))
