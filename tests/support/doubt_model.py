@@ -102,6 +102,20 @@ def explore(rules: Rules, *, depth: int = 1000) -> tuple[int, Violation | None]:
     return len(came), None
 
 
+def replay(rules: Rules, trace: tuple[str, ...]) -> str | None:
+    """Follow a run by the names of its steps as far as the rules allow it; return the invariant it breaks."""
+    state = State()
+    for wanted in trace:
+        following = dict(steps(state, rules)).get(wanted)
+        if following is None:
+            return None
+        state = following
+        broken = violated(state)
+        if broken is not None:
+            return broken
+    return None
+
+
 def _trace(came: dict[State, tuple[State, str] | None], state: State) -> tuple[str, ...]:
     names = []
     while (step := came[state]) is not None:

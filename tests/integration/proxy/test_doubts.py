@@ -432,6 +432,14 @@ async def test_a_write_does_not_count_on_replicas_that_were_copied_to_meanwhile(
     assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
 
 
+async def test_a_graceful_stop_leaves_neither_lease_nor_doubt(cluster: Cluster) -> None:
+    async with another_proxy(cluster) as other:
+        incarnation = other.doubts.lease.incarnation
+        assert await cluster.rows.run("SELECT FROM praefect_own.leases WHERE incarnation = %s", incarnation)
+    assert not await cluster.rows.run("SELECT FROM praefect_own.leases WHERE incarnation = %s", incarnation)
+    assert await doubts(cluster) == 0
+
+
 async def test_upstreams_tables_are_left_alone(cluster: Cluster) -> None:
     tables = await cluster.rows.run("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     assert not {"leases", "doubts", "migrations"} & {str(name) for (name,) in tables}
