@@ -220,8 +220,10 @@ def configuration(
     database: DatabaseConfig, nodes: Mapping[Storage, ScriptedNode], directory: Path, **changes: Any
 ) -> PraefectConfig:
     """Return a configuration with one virtual storage of all nodes; loops that call nodes by themselves are off."""
+    designated = changes.pop("designated", None)
     members = tuple(
-        StorageNodeConfig(storage=name, address=node.address, token=NODE_TOKEN) for name, node in nodes.items()
+        StorageNodeConfig(storage=name, address=node.address, token=NODE_TOKEN, primary=name == designated)
+        for name, node in nodes.items()
     )
     keys = {field.name for field in fields(VirtualStorageConfig)} & changes.keys()
     virtual_storage = VirtualStorageConfig(name=VS, nodes=members, **{key: changes.pop(key) for key in keys})
@@ -241,7 +243,9 @@ def configuration(
 async def running_cluster(
     database: DatabaseConfig, *, storages: Sequence[Storage] = ALL, **changes: Any
 ) -> AsyncIterator[Cluster]:
-    """Run a proxy and its nodes; ``changes`` replace sections of the configuration, or keys of the virtual storage."""
+    """Run a proxy and its nodes; ``changes`` replace sections of the configuration, or keys of the virtual storage;
+    ``designated`` is the storage marked as primary.
+    """
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pf-")))
         nodes = {name: await stack.enter_async_context(scripted_node(name, directory)) for name in storages}

@@ -25,12 +25,14 @@ from praefect.app.upgrade import Handover
 from praefect.config.praefect import PraefectConfig
 from praefect.control.election import Elector
 from praefect.control.health import HealthMonitor
+from praefect.control.manual_election import ManualElector
 from praefect.datastore import Datastore, DatastoreUnavailableError, open_datastore
 from praefect.domain.errors import PraefectError
 from praefect.observability.log import get_logger
 from praefect.runtime.completions import Completions
 from praefect.runtime.signals import Stop, stop_on_signals
 from praefect.runtime.ticker import IntervalTicker
+from praefect.services.ports import PrimaryGetter
 from praefect.transactions.manager import TransactionManager
 from praefect.transport.backchannel import BackchannelRegistry
 from praefect.transport.grpc.server import Server
@@ -118,13 +120,19 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
             datastore=datastore,
             nodes=nodes,
             health=health,
-            elector=Elector(records=datastore.election, evidence=health, praefect_name=name),
+            elector=_elector(config, datastore, health),
             transactions=transactions,
             doubts=await stack.enter_async_context(open_doubts(lease, datastore, nodes, transactions)),
             sidechannels=sidechannels,
             metrics=metrics,
             completions=await stack.enter_async_context(Completions()),
         )
+
+
+def _elector(config: PraefectConfig, datastore: Datastore, health: HealthMonitor) -> PrimaryGetter:
+    if config.failover.manual:
+        return ManualElector(records=datastore.election, stored=datastore.repositories)
+    return Elector(records=datastore.election, evidence=health, praefect_name=praefect_name(config))
 
 
 async def _check_database(datastore: Datastore) -> None:

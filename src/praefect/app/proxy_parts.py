@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from praefect.app.proxy_doubts import ProxyDoubts
 from praefect.app.proxy_metrics import ProxyMetrics
 from praefect.config.praefect import PraefectConfig, TlsVersion
-from praefect.control.election import Elector
 from praefect.control.health import HealthMonitor
 from praefect.datastore import Datastore
 from praefect.domain.errors import InvalidArgumentError
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.runtime.completions import Completions
+from praefect.services.ports import PrimaryGetter
 from praefect.transactions.manager import TransactionManager
 from praefect.transport.http2 import engine as http2_engine
 from praefect.transport.listen import ListenAddress, ListenerKind, ServerTls
@@ -41,7 +41,7 @@ class Parts:
     datastore: Datastore
     nodes: NodePool
     health: HealthMonitor
-    elector: Elector
+    elector: PrimaryGetter
     transactions: TransactionManager
     doubts: ProxyDoubts
     sidechannels: SidechannelRegistry

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from praefect.app.proxy_database_metrics import database_queries
 from praefect.app.proxy_metrics import ProxyMetrics, kind_of
 from praefect.app.proxy_parts import Parts
-from praefect.domain.repository import VirtualStorage
+from praefect.config.praefect import VirtualStorageConfig
+from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.log import get_logger, request_fields
 from praefect.observability.metrics import Registry
 from praefect.observability.metrics_server import serve_metrics
@@ -112,6 +113,8 @@ def _router(parts: Parts) -> Router:
             name=VirtualStorage(vs.name),
             storages=tuple(parts.layouts[VirtualStorage(vs.name)]),
             default_replication_factor=vs.default_replication_factor,
+            minimum_copies=vs.minimum_copies,
+            designated=_designated(vs) if parts.config.failover.prefer_designated else None,
         )
         for vs in parts.config.virtual_storages
     ]
@@ -123,7 +126,12 @@ def _router(parts: Parts) -> Router:
         assignments=parts.datastore.assignments,
         records=parts.datastore.repositories,
         random=random.SystemRandom(),
+        primaries_move=not parts.config.failover.manual,
     )
+
+
+def _designated(virtual_storage: VirtualStorageConfig) -> Storage | None:
+    return next((Storage(node.storage) for node in virtual_storage.nodes if node.primary), None)
 
 
 def _coordinator(parts: Parts, router: Router) -> Coordinator:

@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from praefect.domain.doubts import Doubt, DoubtsPendingError
 from praefect.domain.errors import InternalError
 from praefect.domain.repository import RelativePath, RepositoryExistsError, Storage, VirtualStorage
+from praefect.observability.log import add_request_fields
+from praefect.proxy.admission import WriteAdmission
 from praefect.proxy.classify import (
     RepositoryCall,
     classify_repository,
@@ -31,7 +33,7 @@ from praefect.proxy.forward import ReadForwarder
 from praefect.proxy.forward_write import WriteForwarder
 from praefect.proxy.rewrite import PARTITIONING_HINT, forwarded_metadata
 from praefect.proxy.route import Router
-from praefect.proxy.routes import MutatorRoute
+from praefect.proxy.routes import MutatorRoute, Route
 from praefect.proxy.routing_errors import RepositoryReadOnlyError, UnknownVirtualStorageError, prefixed, routed
 from praefect.runtime.completions import Completions
 from praefect.transport.grpc.server_call import ServerCall
@@ -67,7 +69,9 @@ class Coordinator:
         completions: Completions,
         doubts: Doubts | None = None,
         observer: CallObserver | None = None,
+        admission: WriteAdmission | None = None,
     ) -> None:
+        self._admission = admission or WriteAdmission()
         self._doubts = doubts
         self._router = router
         self._reads = reads
@@ -113,13 +117,19 @@ class Coordinator:
                 force_primary=wants_primary(request.method, call.metadata),
             ),
         )
+        _log_route(request, route)
         self._observer.read_routed(request.virtual_storage, route.storage)
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
         await self._reads.forward_accessor(call, request, route, metadata)
 
     async def _write(self, call: ServerCall, request: RepositoryCall) -> None:
+        async with self._admission.admitted(request.virtual_storage, request.relative_path):
+            await self._write_admitted(call, request)
+
+    async def _write_admitted(self, call: ServerCall, request: RepositoryCall) -> None:
         hint = partitioning_hint(request, call.metadata)
         route, doubt = await self._admit(request, hint or request.additional_relative_path)
+        _log_route(request, route)
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
         if hint is not None and route.additional_replica_path is not None:
             metadata.set(PARTITIONING_HINT, route.additional_replica_path)
@@ -195,6 +205,7 @@ class Coordinator:
             "routing repository maintenance: ",
             lambda: self._router.route_maintenance(request.virtual_storage, request.relative_path),
         )
+        _log_route(request, route)
         metadata = forwarded_metadata(call.metadata, request.virtual_storage, call.correlation_id)
         await self._reads.forward_maintenance(call, request, route, metadata)
 
@@ -210,4 +221,16 @@ class Coordinator:
             bare=UnknownVirtualStorageError,
         ):
             route = self._router.route_storage_accessor(request.virtual_storage)
+        add_request_fields({"virtual_storage": request.virtual_storage, "route": route.describe()})
         await self._reads.forward_storage_accessor(call, request, route)
+
+
+def _log_route(request: RepositoryCall, route: Route) -> None:
+    """Have all further log lines of the call say where it goes."""
+    add_request_fields(
+        {
+            "virtual_storage": request.virtual_storage,
+            "relative_path": request.relative_path,
+            "route": route.describe(),
+        }
+    )

@@ -28,6 +28,7 @@ from praefect.proxy.routing_errors import (
     PrimaryNotAssignedError,
     PrimaryUnhealthyError,
     RepositoryReadOnlyError,
+    TooFewCopiesError,
     UnknownVirtualStorageError,
     prefixed,
 )
@@ -96,6 +97,8 @@ class VirtualStorageLayout:
     name: VirtualStorage
     storages: tuple[Storage, ...]
     default_replication_factor: int = 0
+    minimum_copies: int = 1  # a write is refused if fewer up-to-date replicas can take part in it
+    designated: Storage | None = None  # the primary of new repositories, while it is healthy
 
 
 class Router:
@@ -111,7 +114,10 @@ class Router:
         assignments: AssignmentGetter,
         records: RepositoryRecords,
         random: RandomChoice,
+        primaries_move: bool = True,
     ) -> None:
+        """Take the ports; ``primaries_move`` says whether anything but an operator moves primaries."""
+        self._primaries_move = primaries_move
         self._layouts = {layout.name: layout for layout in layouts}
         self._health = health
         self._consistent = consistent
@@ -146,7 +152,7 @@ class Router:
             repository_id = await self._records.get_repository_id(virtual_storage, relative_path)
         primary = await self._get_primary(virtual_storage, repository_id)
         if primary not in healthy:
-            raise PrimaryUnhealthyError
+            raise PrimaryUnhealthyError(self._advise(virtual_storage, relative_path, f'"{primary}" is down'))
         return AccessorRoute(replica_path=await self._records.get_replica_path(repository_id), storage=primary)
 
     def route_storage_accessor(self, virtual_storage: VirtualStorage) -> StorageRoute:
@@ -169,17 +175,18 @@ class Router:
                 additional_replica_path = await self._resolve_additional(virtual_storage, additional_relative_path)
         primary = await self._get_primary(virtual_storage, repository_id)
         if primary not in healthy:
-            raise PrimaryUnhealthyError
+            raise PrimaryUnhealthyError(self._advise(virtual_storage, relative_path, f'"{primary}" is down'))
         with prefixed("consistent storages: ", bare=RepositoryNotFoundError):
             consistent = await self._records.get_consistent_storages_by_id(repository_id)
         if primary not in consistent.storages:
-            raise RepositoryReadOnlyError
+            raise RepositoryReadOnlyError(self._advise(virtual_storage, relative_path, f'"{primary}" is behind'))
         with prefixed("get host assignments: "):
             assigned = await self._assignments.get_assignments(virtual_storage, repository_id)
         if primary not in assigned:
             raise PrimaryNotAssignedError
         others = [storage for storage in assigned if storage != primary]
         secondaries = tuple(storage for storage in others if storage in consistent.storages and storage in healthy)
+        self._require_copies(virtual_storage, 1 + len(secondaries))
         return MutatorRoute(
             repository_id=repository_id,
             replica_path=consistent.replica_path,
@@ -220,6 +227,7 @@ class Router:
             except RepositoryNotFoundError as exc:
                 raise AdditionalRepositoryNotFoundError from exc
         placement = self._place(virtual_storage, additional)
+        self._require_copies(virtual_storage, 1 + len(placement[1]))
         with prefixed("reserve repository id: "):
             repository_id = await self._records.reserve_repository_id(virtual_storage, relative_path)
         factor = self._layouts[virtual_storage].default_replication_factor
@@ -242,7 +250,9 @@ class Router:
         if additional is not None:
             return _place_beside(additional, healthy)
         layout = self._layouts[virtual_storage]
-        primary = self._random.sample(healthy, 1)[0]
+        primary = layout.designated
+        if primary is None or primary not in healthy:
+            primary = self._random.sample(healthy, 1)[0]
         others: Sequence[Storage] = [storage for storage in layout.storages if storage != primary]
         if layout.default_replication_factor > 0:
             others = self._random.sample(others, min(layout.default_replication_factor - 1, len(others)))
@@ -256,6 +266,18 @@ class Router:
         if not healthy:
             raise NoHealthyNodesError
         return healthy
+
+    def _require_copies(self, virtual_storage: VirtualStorage, copies: int) -> None:
+        wanted = self._layouts[virtual_storage].minimum_copies
+        if copies < wanted:
+            raise TooFewCopiesError(copies, wanted)
+
+    def _advise(self, virtual_storage: VirtualStorage, relative_path: RelativePath, problem: str) -> str:
+        """Return what an operator must do, nothing where primaries move by themselves."""
+        if self._primaries_move:
+            return ""
+        command = f"praefect failover -virtual-storage {virtual_storage} -repository {relative_path} -to STORAGE -apply"
+        return f"{problem} and primaries are moved by hand (failover.manual): {command}"
 
     async def _get_primary(self, virtual_storage: VirtualStorage, repository_id: RepositoryId) -> Storage:
         with prefixed("get primary: ", bare=RepositoryNotFoundError):

@@ -15,12 +15,20 @@ class AccessorRoute:
     storage: Storage
     alternatives: tuple[Storage, ...] = ()  # other healthy, up-to-date nodes, in the order to try them
 
+    def describe(self) -> dict[str, object]:
+        """Return the route as log lines show it."""
+        return {"replica_path": self.replica_path, "storage": self.storage}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageRoute:
     """A storage-scoped read: any healthy node."""
 
     storage: Storage
+
+    def describe(self) -> dict[str, object]:
+        """Return the route as log lines show it."""
+        return {"storage": self.storage}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,17 @@ class MutatorRoute:
     creates: bool = False  # the repository has no record yet; finalize makes it
     store_assignments: bool = False  # with creates: whether the participants become explicit assignments
 
+    def describe(self) -> dict[str, object]:
+        """Return the route as log lines show it."""
+        return {
+            "repository_id": self.repository_id,
+            "replica_path": self.replica_path,
+            "additional_replica_path": self.additional_replica_path or "",
+            "primary": self.primary,
+            "secondaries": list(self.secondaries),
+            "replication_targets": list(self.replication_targets),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceRoute:
@@ -43,3 +62,10 @@ class MaintenanceRoute:
 
     replica_path: ReplicaPath
     storages: tuple[Storage, ...]
+
+    def describe(self) -> dict[str, object]:
+        """Return the route as log lines show it."""
+        return {"replica_path": self.replica_path, "storages": list(self.storages)}
+
+
+Route = AccessorRoute | StorageRoute | MutatorRoute | MaintenanceRoute

@@ -44,10 +44,14 @@ class NoSuitableNodeError(UnavailableError):
 
 
 class PrimaryUnhealthyError(UnavailableError):
-    """The repository's primary does not answer this process's health checks."""
+    """The repository's primary does not answer this process's health checks.
 
-    def __init__(self) -> None:
-        super().__init__("primary gitaly is not healthy")
+    Args:
+        advice: what an operator must do, where primaries do not move by themselves.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        super().__init__(_advised("primary gitaly is not healthy", advice))
 
 
 class PrimaryNotAssignedError(InternalError):
@@ -58,10 +62,23 @@ class PrimaryNotAssignedError(InternalError):
 
 
 class RepositoryReadOnlyError(FailedPreconditionError):
-    """The primary the election returned is not at the newest generation."""
+    """The primary the election returned is not at the newest generation.
 
-    def __init__(self) -> None:
-        super().__init__("repository is in read-only mode")
+    Args:
+        advice: what an operator must do, where primaries do not move by themselves.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        super().__init__(_advised("repository is in read-only mode", advice))
+
+
+class TooFewCopiesError(UnavailableError):
+    """Fewer up-to-date replicas can take part in a write than are asked for; it was not forwarded."""
+
+    def __init__(self, copies: int, wanted: int) -> None:
+        super().__init__(f"only {copies} of at least {wanted} up-to-date replicas can take part")
+        self.copies = copies
+        self.wanted = wanted
 
 
 class AdditionalRepositoryNotFoundError(NotFoundError):
@@ -69,6 +86,10 @@ class AdditionalRepositoryNotFoundError(NotFoundError):
 
     def __init__(self) -> None:
         super().__init__("additional repository not found")
+
+
+def _advised(text: str, advice: str) -> str:
+    return f"{text}: {advice}" if advice else text
 
 
 @contextmanager
