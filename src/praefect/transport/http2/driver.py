@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from praefect.transport.http2.engine import DriverEngine
     from praefect.transport.http2.interface import HeaderList, Limits, ResponseHead, Stream
 
-_RAPID_SECONDS = 1.0  # a stream that its client resets sooner is noise
+_RAPID_SECONDS = 0.25  # a stream that its client resets sooner is noise
 _FIELD_OVERHEAD = 32  # per field, as SETTINGS_MAX_HEADER_LIST_SIZE counts. Source: RFC 9113 section 6.5.2
 
 
