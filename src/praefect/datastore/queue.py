@@ -85,9 +85,11 @@ class QueueStore:
 
     async def dequeue(self, virtual_storage: VirtualStorage, target: Storage, limit: int) -> Sequence[ReplicationEvent]:
         """Take up to ``limit`` jobs for one target; they are in progress then and must be refreshed."""
-        rows = await self._database.fetch_all(
-            _QUERIES["dequeue"], virtual_storage=virtual_storage, target=target, changes=_CHANGES, size=limit
-        )
+        # Committed once the rows have arrived: jobs taken by a statement whose answer is lost would be nobody's.
+        async with self._database.transaction() as transaction:
+            rows = await transaction.fetch_all(
+                _QUERIES["dequeue"], virtual_storage=virtual_storage, target=target, changes=_CHANGES, size=limit
+            )
         return [_event(row) for row in rows]
 
     async def acknowledge(self, state: EventState, event_ids: Sequence[int]) -> Sequence[int]:
