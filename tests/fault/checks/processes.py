@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from tests.fault.checks.references import Violation
 
 MORE_FILES = 24
 MORE_BYTES = 80 << 20
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 25.0  # nodes keep idle cat-file processes for up to 20 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,20 @@ def _footprint(pid: int) -> Footprint:
     return Footprint(len(os.listdir(f"/proc/{pid}/fd")), pages * os.sysconf("SC_PAGE_SIZE"))  # noqa: PTH208
 
 
+def _open_files(pid: int) -> dict[str, int]:
+    """Count a process's descriptors by what they are, and its children by their command lines."""
+    found: Counter[str] = Counter()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found[re.sub(r"[0-9]{2,}", "N", os.readlink(entry))] += 1  # noqa: PTH115 - what it names is no path
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            for child in (task / "children").read_text().split():
+                arguments = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                found["child: " + re.sub(r"[0-9a-f]{2,}", "N", b" ".join(arguments).decode())[:200]] += 1
+    return dict(found.most_common(12))
+
+
 async def check_footprints(cluster: Cluster, before: Mapping[str, Footprint]) -> list[Violation]:
     """Compare with what the processes held at the start; they get a while to let go."""
     loop = asyncio.get_running_loop()
@@ -41,7 +58,10 @@ async def check_footprints(cluster: Cluster, before: Mapping[str, Footprint]) ->
     while True:
         now = footprints(cluster)
         found = [
-            Violation("processes hold what they held at the start", f"{name}: {before[name]}, now {footprint}")
+            Violation(
+                "processes hold what they held at the start",
+                f"{name}: {before[name]}, now {footprint}: {_open_files(cluster.child(name).pid)}",
+            )
             for name, footprint in now.items()
             if footprint.files > before[name].files + MORE_FILES
             or footprint.resident_bytes > before[name].resident_bytes + MORE_BYTES
