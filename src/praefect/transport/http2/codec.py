@@ -1,8 +1,8 @@
 """What an engine's library is wrapped into: frames, HPACK, windows and stream states, without any I/O.
 
 The driver owns sockets, timers, queues and waiters and is the same for both engines; a codec turns bytes into calls of
-the driver (``got_…``) and calls into bytes. It never calls back while it is asked to send, but for ``mark``, ``block``
-and ``got_violation``.
+the driver (``got_…``) and calls into bytes. It never calls back while it is asked to send, but for ``block`` and
+``got_violation``; that there is something to write is known to whoever asked, ``credit`` excepted.
 """
 
 from __future__ import annotations

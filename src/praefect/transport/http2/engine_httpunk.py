@@ -122,7 +122,8 @@ class HttpunkCodec:
             verdict = self._state.send_response_head(stream.id, status, HeaderMap(headers), end_stream)
         except H2UserError as exc:
             raise ValueError(*exc.args) from exc
-        self._act(verdict.flags)
+        if (flags := verdict.flags) & ~H2_FLAG_WAKE:
+            self._act(flags)
 
     def send_data(self, stream: EngineStream, data: bytes, offset: int, end_stream: bool) -> int:
         """See ``codec.Codec``."""
@@ -136,11 +137,13 @@ class HttpunkCodec:
 
     def send_trailers(self, stream: EngineStream, headers: HeaderList) -> None:
         """See ``codec.Codec``."""
-        self._act(self._state.send_trailers(stream.id, _header_map(headers)).flags)
+        if (flags := self._state.send_trailers(stream.id, _header_map(headers)).flags) & ~H2_FLAG_WAKE:
+            self._act(flags)
 
     def reset(self, stream: EngineStream, code: int) -> None:
         """See ``codec.Codec``."""
-        self._act(self._state.reset_stream(stream.id, code).flags)
+        if (flags := self._state.reset_stream(stream.id, code).flags) & ~H2_FLAG_WAKE:
+            self._act(flags)
 
     def credit(self, stream: EngineStream, size: int) -> None:
         """See ``codec.Codec``."""

@@ -186,7 +186,8 @@ class Outbound:
         self._codec.send_trailers(stream, headers)
         self._answered = True
         self._ended_sending(stream)
-        self.mark()
+        if not self._dirty:
+            self.mark()
 
     def reset(self, stream: EngineStream, code: ErrorCode) -> None:
         """Cut a stream off from this side."""
