@@ -69,7 +69,10 @@ def start_loops(parts: Parts, loops: Loops) -> None:
             scheduled=replication.wake,
             duration=parts.metrics.reconciliation_seconds,
         )
-        loops.start(reconciler.run(IntervalTicker(config.reconciliation.scheduling_interval)), "reconcile")
+        ticker = IntervalTicker(config.reconciliation.scheduling_interval)
+        # Jobs may have died while the node was away.
+        parts.node_returned.sleepers.append(lambda _virtual_storage: ticker.wake())
+        loops.start(reconciler.run(ticker), "reconcile")
     _start_verifier(parts, loops)
     cleanup = config.repositories_cleanup
     if cleanup.run_interval > timedelta(0):
@@ -103,6 +106,9 @@ def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
         workers=config.replication.parallel_storage_processing_workers,
         observer=ReplicationObserver(started=metrics.job_started, finished=metrics.job_finished),
     )
+    parts.job_enqueued.sleepers.append(replication.wake)
+    parts.node_returned.sleepers.append(replication.wake)
+    parts.health.returned = parts.node_returned
     loops.start(replication.run(), "replicate")
     _log.info("background started: processing of the replication events")
     loops.start(StaleJobs(queue=datastore.queue).run(IntervalTicker(STALE_INTERVAL)), "free stale jobs")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from praefect.app.proxy_doubts import ProxyDoubts
 from praefect.app.proxy_metrics import ProxyMetrics
@@ -31,6 +31,18 @@ class DuplicateAddressError(InvalidArgumentError):
     """Two settings name the same place to listen."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Whom to wake when there may be something to repair; filled as the loops start."""
+
+    sleepers: list[Callable[[VirtualStorage], None]] = field(default_factory=list)
+
+    def __call__(self, virtual_storage: VirtualStorage) -> None:
+        """Wake all."""
+        for wake in self.sleepers:
+            wake(virtual_storage)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What start-up has built and the rest needs."""
@@ -47,6 +59,8 @@ class Parts:
     sidechannels: SidechannelRegistry
     metrics: ProxyMetrics
     completions: Completions
+    job_enqueued: Wakes = field(default_factory=Wakes)
+    node_returned: Wakes = field(default_factory=Wakes)
 
 
 def layouts_of(config: PraefectConfig) -> Layouts:

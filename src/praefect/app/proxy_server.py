@@ -146,7 +146,7 @@ def _coordinator(parts: Parts, router: Router) -> Coordinator:
             queue=datastore.queue,
             forget=datastore.cache.forget,
             doubts=parts.doubts,
-            observer=FinalizeObserver(judged=metrics.count_verdict),
+            observer=FinalizeObserver(judged=metrics.count_verdict, enqueued=parts.job_enqueued),
         ),
         completions=parts.completions,
         doubts=parts.doubts,

@@ -92,15 +92,14 @@ class RepositoryCleaner:
 
     async def run(self, ticker: Ticker) -> None:
         """Do a pass at once and then per tick, until cancelled."""
-        try:
-            await self.records.populate(self.nodes)
-        except PraefectError as exc:
-            _log.error("unable to acquire next storage to verify", error=str(exc))
-            return
         _log.info("started")
+        is_populated = False
         try:
             while True:
                 try:
+                    if not is_populated:
+                        await self.records.populate(self.nodes)
+                        is_populated = True
                     await self.run_once()
                 except PraefectError as exc:
                     _log.error("failed to check existence", error=str(exc))

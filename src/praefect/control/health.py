@@ -7,7 +7,7 @@ comes back with its next successful check. Source: the Praefect reference on loc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -59,6 +59,7 @@ class HealthMonitor:
     """Checks nodes, publishes the result and records it.
 
     ``recorded_once`` is set when a round has been completed and written: the process may open its listeners.
+    ``returned`` is told when a node that did not answer answers again.
     """
 
     praefect_name: str
@@ -66,6 +67,7 @@ class HealthMonitor:
     checker: NodeChecker
     records: HealthRecords
     recorded_once: asyncio.Event = field(default_factory=asyncio.Event)
+    returned: Callable[[VirtualStorage], None] = field(default=lambda _virtual_storage: None)
     _view: dict[tuple[VirtualStorage, Storage], NodeHealth] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,9 +91,8 @@ class HealthMonitor:
 
     def report_unreachable(self, virtual_storage: VirtualStorage, storage: Storage) -> None:
         """Take a node out of the view because traffic found it refusing, resetting or silent."""
-        node = self._view.get((virtual_storage, storage))
-        if node is not None:
-            _mark(node, healthy=False, now=asyncio.get_running_loop().time())
+        if (virtual_storage, storage) in self._view:
+            self._publish((virtual_storage, storage), healthy=False)
 
     async def run_once(self) -> HealthReport:
         """Check every node under a common limit, publish, then record."""
@@ -109,9 +110,8 @@ class HealthMonitor:
                         virtual_storage=virtual_storage,
                         storage=storage,
                     )
-        now = asyncio.get_running_loop().time()
-        for key, node in self._view.items():
-            _mark(node, healthy=results[key], now=now)
+        for key, healthy in results.items():
+            self._publish(key, healthy=healthy)
         recorded = await self._record(results)
         return HealthReport(healthy={vs: self.healthy_storages(vs) for vs in self.nodes}, recorded=recorded)
 
@@ -139,9 +139,15 @@ class HealthMonitor:
             )
         else:
             results[key] = True
-            node = self._view[key]
-            # Published at once: a node that answers is used before the slowest has been waited for.
-            _mark(node, healthy=True, now=asyncio.get_running_loop().time())
+            # At once: a node that answers is used before the slowest has been waited for.
+            self._publish(key, healthy=True)
+
+    def _publish(self, key: tuple[VirtualStorage, Storage], *, healthy: bool) -> None:
+        node = self._view[key]
+        has_returned = healthy and node.checked and not node.healthy
+        _mark(node, healthy=healthy, now=asyncio.get_running_loop().time())
+        if has_returned:
+            self.returned(key[0])
 
     async def _record(self, results: Mapping[tuple[VirtualStorage, Storage], bool]) -> bool:
         observations = [(vs, storage, healthy) for (vs, storage), healthy in sorted(results.items())]

@@ -226,6 +226,8 @@ class _Rotation:
 
     def __init__(self, storages: Sequence[Storage]) -> None:
         self._waiting: dict[Storage, float] = dict.fromkeys(storages, 0.0)
+        self._wakes = 0
+        self._taken: dict[Storage, int] = {}  # how often all were woken before a storage was taken
         first, longest = IDLE_BACKOFF_SECONDS
         self._backoffs = {storage: ExponentialBackoff(initial=first, maximum=longest) for storage in storages}
 
@@ -235,11 +237,13 @@ class _Rotation:
         while True:
             if wake.is_set():
                 wake.clear()
+                self._wakes += 1
                 self._waiting = dict.fromkeys(self._waiting, 0.0)
             if self._waiting:
                 storage, due = min(self._waiting.items(), key=lambda item: item[1])
                 if due <= loop.time():
                     del self._waiting[storage]
+                    self._taken[storage] = self._wakes
                     return storage
                 timeout = loop.time() + min(due - loop.time(), IDLE_BACKOFF_SECONDS[0])
             else:
@@ -251,11 +255,12 @@ class _Rotation:
                 continue
 
     def put_back(self, storage: Storage, *, busy: bool) -> None:
-        """Return a storage: due at once if it had jobs, after its back-off if not."""
+        """Return a storage: due at once if it had jobs or may have got some meanwhile, after its back-off if not."""
         backoff = self._backoffs[storage]
         if busy:
             backoff.reset()
-        self._waiting[storage] = 0.0 if busy else asyncio.get_running_loop().time() + backoff.next_delay()
+        is_due = busy or self._taken.pop(storage) != self._wakes
+        self._waiting[storage] = 0.0 if is_due else asyncio.get_running_loop().time() + backoff.next_delay()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -78,9 +78,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalizeObserver:
-    """Whom to tell of verdicts; the metric belongs to whoever builds the finalizer."""
+    """Whom to tell of verdicts and of jobs that wait; what comes of it belongs to whoever builds the finalizer."""
 
     judged: Callable[[Verdict], None] = lambda _verdict: None
+    enqueued: Callable[[VirtualStorage], None] = lambda _virtual_storage: None
 
 
 class Finalizer:
@@ -134,6 +135,8 @@ class Finalizer:
             )
             for target in outdated:
                 await self._enqueue(write, primary, target)
+            if outdated:
+                self._observer.enqueued(write.virtual_storage)
 
     def _decide(self, write: Write) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
         """Return source, updated and outdated storages, or ``None`` if nothing is to be recorded."""

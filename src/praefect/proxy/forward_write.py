@@ -182,7 +182,7 @@ def _node_status(outcome: DestinationOutcome) -> NodeStatus:
     return NodeStatus(
         code=outcome.status.code.value,
         message=outcome.status.message,
-        is_status=outcome.error is None or not outcome.error.remote,
+        is_status=outcome.error is None,
     )
 
 

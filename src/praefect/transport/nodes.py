@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from praefect.transport.sidechannel import SidechannelRegistry
 from praefect.transport.yamux import DIALLER_SETTINGS, Traffic
 
 RECONNECT_LIMIT_SECONDS = 1.0
+CHECK_SECONDS = 1.0
+SILENCE_SECONDS = 4.0
+"""From the first check that stays unanswered to the end of the connection."""
 CONTENT_TYPE = "application/grpc+proxy>proto"
 """What every call to a node carries, as upstream's codec is named. Source: the Praefect wire reference, section 8.3."""
 
@@ -65,6 +69,7 @@ class NodePool:
     addresses: Mapping[tuple[VirtualStorage, Storage], NodeAddress]
     channels: Mapping[tuple[VirtualStorage, Storage], Channel]
     on_unreachable: Callable[[VirtualStorage, Storage], None] = field(default=lambda _virtual_storage, _storage: None)
+    _silent_since: dict[tuple[VirtualStorage, Storage], float] = field(default_factory=dict)
 
     def channel(self, virtual_storage: VirtualStorage, storage: Storage) -> Channel | None:
         """Return the channel to a node, ``None`` for one that is not configured."""
@@ -86,21 +91,38 @@ class NodePool:
     async def check(self, virtual_storage: VirtualStorage, storage: Storage, correlation_id: str) -> None:
         """Return if the node answers a health check with SERVING.
 
+        A connection on which checks stay unanswered for a while is given up: calls that wait on it end, and may be
+        sent elsewhere.
+
         Raises:
             StatusError: it does not.
         """
         channel = self.channels[virtual_storage, storage]
         if not channel.connected:
             channel.retry_now()
-        response = await channel.unary(
-            "/grpc.health.v1.Health/Check",
-            health_pb2.HealthCheckRequest(),
-            health_pb2.HealthCheckResponse,
-            metadata=[("x-gitlab-correlation-id", correlation_id)],
-            timeout=1.0,
-        )
+        try:
+            response = await channel.unary(
+                "/grpc.health.v1.Health/Check",
+                health_pb2.HealthCheckRequest(),
+                health_pb2.HealthCheckResponse,
+                metadata=[("x-gitlab-correlation-id", correlation_id)],
+                timeout=CHECK_SECONDS,
+            )
+        except StatusError as exc:
+            self._note_silence((virtual_storage, storage), channel, exc.code)
+            raise
+        self._silent_since.pop((virtual_storage, storage), None)
         if response.status != health_pb2.HealthCheckResponse.SERVING:
             raise StatusError(StatusCode.UNAVAILABLE, "node is not serving")
+
+    def _note_silence(self, node: tuple[VirtualStorage, Storage], channel: Channel, code: StatusCode) -> None:
+        if code is not StatusCode.DEADLINE_EXCEEDED or channel.connection is None or not channel.connected:
+            self._silent_since.pop(node, None)
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._silent_since.setdefault(node, now) >= SILENCE_SECONDS:
+            del self._silent_since[node]
+            channel.connection.abort("the node is silent")
 
 
 @asynccontextmanager

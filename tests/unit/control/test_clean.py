@@ -93,5 +93,14 @@ async def test_loop_goes_on_after_a_failed_pass() -> None:
     assert records.released == 2
 
 
-async def test_loop_ends_quietly_where_storages_cannot_be_recorded() -> None:
-    await _cleaner(Records(populate_fails=True)).run(ManualTicker())
+async def test_loop_waits_for_a_database_that_is_away() -> None:
+    records, ticker = Records(populate_fails=True), ManualTicker()
+    async with asyncio.TaskGroup() as loops:
+        loop = loops.create_task(_cleaner(records).run(ticker))
+        await ticker.tick()
+        assert records.batches == []
+        records.populate_fails = False
+        await ticker.tick()
+        loop.cancel()
+
+    assert records.released == 1
