@@ -85,7 +85,9 @@ class Elector:
             )
         )
         if moved is None:
-            return elected.storage
+            # Nothing was to be moved, or another write has just moved it.
+            current = await self.records.elect_primary(virtual_storage, repository_id)
+            return current.storage or elected.storage
         self._remember(repository_id, moved)
         _tell(repository_id, moved, elected.storage)
         return moved

@@ -152,7 +152,7 @@ class Replicator:
                     replication_job_target=job.target_node_storage,
                 )
                 return
-            raise JobFailedError(f"failed to create repository: {exc}") from exc
+            raise JobFailedError(f"failed to create repository: {exc.chain_text}") from exc
         await _align_pool(source, source_repository, target, target_repository, metadata)
         if generation is not None:
             record = self.record_copy or self.records.set_generation
