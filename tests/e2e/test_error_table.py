@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from praefect.app.cluster import VIRTUAL_STORAGE
-from praefect.proto import repository_pb2, shared_pb2
+from praefect.proto import ref_pb2, repository_pb2, shared_pb2
 from praefect.transport.dial import open_channel
 from praefect.transport.grpc.status import StatusError
 from tests.support.cluster import ClusterClient, relative_path
+from tests.support.eventually import eventually
 from tests.support.git_client import git
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -39,6 +40,25 @@ async def stopped_praefect(own: ClusterClient) -> None:
 async def stopped_nodes(own: ClusterClient) -> None:
     for name in own.cluster.layout.node_names:
         await own.cluster.child(name).stop()
+
+    async def noticed() -> bool:
+        # Until then a read may still be tried on a node, and say that the node refuses.
+        async with open_channel(own.cluster.praefect_address, token=own.cluster.secrets.external_token) as channel:
+            try:
+                await channel.unary(
+                    "/gitaly.RefService/RefExists",
+                    ref_pb2.RefExistsRequest(
+                        repository=shared_pb2.Repository(storage_name=VIRTUAL_STORAGE, relative_path="none.git"),
+                        ref=b"refs/heads/x",
+                    ),
+                    ref_pb2.RefExistsResponse,
+                    timeout=10.0,
+                )
+            except StatusError as exc:
+                return "no healthy nodes" in exc.message
+        return False
+
+    await eventually(noticed)
 
 
 async def _restart_with(own: ClusterClient, part: str, config: Path, secret: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from praefect.node.housekeeping.dead_locks import clear_dead_locks_in, clear_dead_places
+from praefect.node.orphans import end_orphans
 from praefect.node.services.internal import walk_repositories
 from praefect.node.storage.metadata import ensure_filesystem_id
 from praefect.node.storage.roots import STATE_DIRECTORY
@@ -30,6 +31,7 @@ def prepare_storage(root: StorageRoot, temporary: TemporaryDirectories) -> None:
         OSError: the storage cannot be written.
     """
     ensure_filesystem_id(root)
+    end_orphans(root.path)
     temporary.claim(root)
     cache = root.path / STATE_DIRECTORY / "cache"
     if cache.is_dir():
