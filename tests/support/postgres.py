@@ -27,6 +27,7 @@ from praefect.datastore.embedded import EmbeddedPostgres
 from praefect.datastore.migrations import Migrator
 from praefect.datastore.pool import connect
 from praefect.domain.repository import Storage, VirtualStorage
+from tests.support.eventually import eventually
 
 ROLE = "praefect"
 UNSAFE_BUT_FAST: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -110,7 +111,15 @@ async def create_database(admin: DatabaseConfig, name: str, *, template: str = "
 async def drop_database(admin: DatabaseConfig, name: str) -> None:
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
     async with await connect(admin) as connection:
-        await connection.execute(statement.format(sql.Identifier(name)))
+
+        async def dropped() -> bool:
+            try:
+                await connection.execute(statement.format(sql.Identifier(name)))
+            except psycopg.errors.InsufficientPrivilege:
+                return False  # a worker of the server's own is in it for a moment
+            return True
+
+        await eventually(dropped)
 
 
 @contextmanager
