@@ -72,20 +72,22 @@ class Elector:
         if elected.changed:
             _tell(repository_id, elected.storage, elected.previous)
         seconds = self.evidence.unhealthy_seconds(virtual_storage, elected.storage)
-        if seconds is None or seconds < EVIDENCE_SECONDS or self._paused(repository_id, elected.storage):
+        if seconds is None or seconds < EVIDENCE_SECONDS:
             return elected.storage
-        moved = await self.records.elect_away(
-            PrimaryMove(
-                virtual_storage=virtual_storage,
-                repository_id=repository_id,
-                dead=elected.storage,
-                candidates=tuple(self.evidence.healthy_storages(virtual_storage)),
-                praefect_name=self.praefect_name,
-                evidence_seconds=seconds,
+        moved = None
+        if not self._paused(repository_id, elected.storage):
+            moved = await self.records.elect_away(
+                PrimaryMove(
+                    virtual_storage=virtual_storage,
+                    repository_id=repository_id,
+                    dead=elected.storage,
+                    candidates=tuple(self.evidence.healthy_storages(virtual_storage)),
+                    praefect_name=self.praefect_name,
+                    evidence_seconds=seconds,
+                )
             )
-        )
         if moved is None:
-            # Nothing was to be moved, or another write has just moved it.
+            # Nothing may be moved, or another write has just done it.
             current = await self.records.elect_primary(virtual_storage, repository_id)
             return current.storage or elected.storage
         self._remember(repository_id, moved)
