@@ -30,7 +30,7 @@ scenario: setup
 	@$(BIN)/praefect demo --scenario
 
 test: setup
-	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --dist loadfile
+	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-2} --dist loadfile --ignore tests/fault/scenarios/test_seeds.py $(PYTEST_ARGS)
 
 check: format lint types imports unit
 

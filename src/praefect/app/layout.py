@@ -172,7 +172,10 @@ class Layout:
         """Return the secrets, made at the first start."""
         path = self.directory / "secrets.json"
         if path.exists():
-            return Secrets(**json.loads(path.read_text()))
+            try:
+                return Secrets(**json.loads(path.read_text()))
+            except (ValueError, TypeError) as exc:
+                raise DemoDirectoryError(f"{path} is damaged: {exc}") from exc
         made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
         write_private(path, json.dumps(asdict(made), indent=1))
         return made

@@ -48,6 +48,8 @@ def parse(data: bytes) -> Document:
         return Document(values=tomllib.loads(text), text=text)
     except tomllib.TOMLDecodeError as exc:
         raise _describe(str(exc), text.replace("\r\n", "\n")) from exc
+    except ValueError as exc:
+        raise DecodeError(f"toml: {exc}") from exc  # an integer with more digits than Python reads
     except RecursionError as exc:
         raise DecodeError("toml: nested too deeply") from exc
 

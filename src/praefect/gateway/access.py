@@ -70,7 +70,7 @@ class Access:
         """
         if user.read_only:
             raise PushRefusedError("You are not allowed to push code to this project.")
-        for line in changes.splitlines():
+        for line in changes.removesuffix("\n").split("\n"):
             _, _, reference = line.split(" ", 2) if line.count(" ") >= 2 else ("", "", "")
             if not reference:
                 raise PushRefusedError("The list of changes is malformed.")

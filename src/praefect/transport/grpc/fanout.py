@@ -195,9 +195,14 @@ class _FanOut:
         connection = call.stream.connection
         try:
             while self._outcomes[index] is None:
+                # Any traffic on the connection is life, other calls' and health checks included: peers end
+                # connections that PING often.
+                heard = asyncio.get_running_loop().time() - connection.last_received
+                if heard < silence_seconds:
+                    await asyncio.sleep(silence_seconds - heard)
+                    continue
                 async with asyncio.timeout(silence_seconds):
                     await connection.ping()
-                await asyncio.sleep(silence_seconds)
         except TimeoutError:
             if self._outcomes[index] is None:
                 error = StreamClosedError("no answer to a probe", remote=True)
