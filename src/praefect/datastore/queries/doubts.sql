@@ -80,10 +80,11 @@ AND pg_postmaster_start_time() < now() - make_interval(secs => %(patience_second
 -- The lease's row is locked against its burial, so that no doubt appears that had lapsed before. A settlement locks the
 -- repository's row: who opens waits for it, or it sees the doubt. A doubt that lapses while this statement runs blocks
 -- only those that come later, as if the two had met in that order.
+-- Replicas and generation are those of the snapshot, both: the locked row may be newer, and no replica would be at it.
 WITH held AS (
     SELECT incarnation FROM praefect_own.leases WHERE incarnation = %(incarnation)s FOR KEY SHARE
 ), locked AS (
-    SELECT repository_id, generation FROM repositories WHERE repository_id = %(repository_id)s FOR KEY SHARE
+    SELECT repository_id FROM repositories WHERE repository_id = %(repository_id)s FOR KEY SHARE
 ), unsettled AS (
     SELECT 1
     FROM praefect_own.doubts AS doubts
@@ -104,11 +105,13 @@ WITH held AS (
         CASE WHEN %(creates)s::boolean THEN %(storages)s::text[] ELSE ARRAY(
             SELECT replicas.storage
             FROM storage_repositories AS replicas
-            JOIN locked USING (repository_id, generation)
+            JOIN repositories USING (repository_id, generation)
+            WHERE repositories.repository_id = %(repository_id)s
             ORDER BY replicas.storage
         ) END,
-        (SELECT generation FROM locked)
+        (SELECT generation FROM repositories WHERE repository_id = %(repository_id)s)
     FROM held
+    LEFT JOIN locked ON true
     WHERE NOT EXISTS (SELECT FROM unsettled)
     RETURNING number
 )
