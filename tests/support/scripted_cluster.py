@@ -241,10 +241,14 @@ def configuration(
 
 @asynccontextmanager
 async def running_cluster(
-    database: DatabaseConfig, *, storages: Sequence[Storage] = ALL, **changes: Any
+    database: DatabaseConfig,
+    *,
+    storages: Sequence[Storage] = ALL,
+    rows: DatabaseConfig | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Cluster]:
     """Run a proxy and its nodes; ``changes`` replace sections of the configuration, or keys of the virtual storage;
-    ``designated`` is the storage marked as primary.
+    ``designated`` is the storage marked as primary, ``rows`` the test's own way to the database.
     """
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pf-")))
@@ -253,10 +257,10 @@ async def running_cluster(
         stop = Stop()
         parts = await stack.enter_async_context(run_proxy(config, "test", stop))
         address = f"unix:{config.socket_path}"
-        rows = Rows(await stack.enter_async_context(await connect(database)))
+        own = Rows(await stack.enter_async_context(await connect(rows or database)))
         client = await stack.enter_async_context(open_channel(address, token=TOKEN))
         await parts.datastore.notifications.wait_connected()
-        yield Cluster(config=config, address=address, client=client, nodes=nodes, parts=parts, rows=rows, stop=stop)
+        yield Cluster(config=config, address=address, client=client, nodes=nodes, parts=parts, rows=own, stop=stop)
 
 
 @pytest.fixture
