@@ -78,4 +78,10 @@ def residue(storage: Path) -> list[str]:
     temporary = storage / "+gitaly" / "tmp"
     if temporary.is_dir():
         found += [path for path in temporary.iterdir() if not path.name.startswith(".owner-")]
-    return sorted({str(path.relative_to(storage)) for path in found if path.exists()})
+    return sorted({_describe(path, storage) for path in found if path.exists()})
+
+
+def _describe(path: Path, storage: Path) -> str:
+    """Return a path with what lies below it."""
+    below = sorted(str(child.relative_to(path)) for child in path.rglob("*")) if path.is_dir() else []
+    return f"{path.relative_to(storage)} {below}" if path.is_dir() else str(path.relative_to(storage))

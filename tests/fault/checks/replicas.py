@@ -12,6 +12,7 @@ from tests.fault.checks.references import Violation
 from tests.fault.model.history import Answer, History, Lifetime
 
 CONVERGENCE_SECONDS = 45.0
+RESIDUE_SECONDS = 15.0
 POLL_SECONDS = 0.3
 
 
@@ -68,9 +69,20 @@ async def check_soundness(cluster: Cluster, records: Records) -> list[Violation]
             directory = replica(cluster, name, record.replica_path)
             if directory.is_dir() and (fault := await fsck(directory)):
                 found.append(Violation("git fsck is clean", f"{record.relative_path} on {name}: {fault}"))
-    left = {name: residue(cluster.layout.node_storage(name)) for name in cluster.layout.node_names}
+    left = await _wait_for_no_residue(cluster)
     guarantee = "no locks, quarantines or temporary files remain"
     return found + [Violation(guarantee, f"{name}: {files}") for name, files in left.items() if files]
+
+
+async def _wait_for_no_residue(cluster: Cluster) -> dict[str, list[str]]:
+    """Return what stays; what a client has given up may still be at work on a node for a moment."""
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + RESIDUE_SECONDS
+    while True:
+        left = {name: residue(cluster.layout.node_storage(name)) for name in cluster.layout.node_names}
+        if not any(left.values()) or loop.time() > give_up:
+            return left
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def unrecorded(cluster: Cluster, records: Records) -> dict[str, list[str]]:
