@@ -40,6 +40,14 @@ class UnknownMethodError(InternalError):
         self.method = method
 
 
+class UnknownStorageNameError(InvalidArgumentError):
+    """A call about a repository names a virtual storage that is not configured."""
+
+    def __init__(self, storage_name: str) -> None:
+        super().__init__("storage name not found")
+        self.storage_name = storage_name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryCall:
     """A call about one repository."""
@@ -117,7 +125,7 @@ def _check_target(target: shared_pb2.Repository, is_configured: Callable[[Virtua
     if not target.relative_path:
         raise InvalidArgumentError("repository path not set")
     if not is_configured(VirtualStorage(target.storage_name)):
-        raise InvalidArgumentError("storage name not found")
+        raise UnknownStorageNameError(target.storage_name)
 
 
 def classify_storage(method: MethodInfo, message: Message) -> StorageCall:

@@ -15,11 +15,18 @@ from google.protobuf.message import Message
 
 from praefect.domain.doubts import Doubt, DoubtsPendingError
 from praefect.domain.errors import InternalError
-from praefect.domain.repository import RelativePath, RepositoryExistsError, Storage, VirtualStorage
+from praefect.domain.repository import (
+    RelativePath,
+    RepositoryExistsError,
+    RepositoryNotFoundError,
+    Storage,
+    VirtualStorage,
+)
 from praefect.observability.log import add_request_fields
 from praefect.proxy.admission import WriteAdmission
 from praefect.proxy.classify import (
     RepositoryCall,
+    UnknownStorageNameError,
     classify_repository,
     classify_storage,
     decode,
@@ -86,7 +93,11 @@ class Coordinator:
         message = decode(method, await call.receive())
         match method.scope:
             case Scope.REPOSITORY:
-                request = classify_repository(method, message, self._router.knows)
+                try:
+                    request = classify_repository(method, message, self._router.knows)
+                except UnknownStorageNameError as exc:
+                    add_request_fields({"error_metadata": {"storage_name": exc.storage_name}})
+                    raise
                 await self._handle_repository(call, request)
             case Scope.STORAGE:
                 await self._handle_storage(call, method, message)
@@ -96,15 +107,20 @@ class Coordinator:
                 assert_never(method.scope)
 
     async def _handle_repository(self, call: ServerCall, request: RepositoryCall) -> None:
-        match request.method.operation:
-            case Operation.ACCESSOR:
-                await self._read(call, request)
-            case Operation.MUTATOR:
-                await self._write(call, request)
-            case Operation.MAINTENANCE:
-                await self._maintain(call, request)
-            case _:
-                raise InternalError(f"unknown operation type: {request.method.operation}")
+        try:
+            match request.method.operation:
+                case Operation.ACCESSOR:
+                    await self._read(call, request)
+                case Operation.MUTATOR:
+                    await self._write(call, request)
+                case Operation.MAINTENANCE:
+                    await self._maintain(call, request)
+                case _:
+                    raise InternalError(f"unknown operation type: {request.method.operation}")
+        except RepositoryNotFoundError:
+            names = {"relative_path": request.relative_path, "storage_name": request.virtual_storage}
+            add_request_fields({"error_metadata": names})
+            raise
 
     async def _read(self, call: ServerCall, request: RepositoryCall) -> None:
         if self._doubts is not None:

@@ -26,7 +26,7 @@ from praefect.domain.repository import (
     is_praefect_pool_path,
     is_rails_pool_path,
 )
-from praefect.observability.log import get_logger
+from praefect.observability.log import add_request_fields, get_logger
 from praefect.proto import internal_pb2, objectpool_pb2, repository_pb2, shared_pb2
 from praefect.services.ports import NodeChannels, seconds_left
 from praefect.transport.grpc.channel import Channel
@@ -304,7 +304,26 @@ async def _receive(call: ServerCall, message_type: type[M]) -> M:
         message.ParseFromString(raw)
     except DecodeError as exc:
         raise InternalError("receive request: proto: cannot parse invalid wire-format data") from exc
+    add_request_fields(_request_fields(message))
     return message
+
+
+def _request_fields(message: Message) -> dict[str, object]:
+    """Return what log lines of the call say of the repository or pool it names."""
+    fields: dict[str, object] = {}
+    names = message.DESCRIPTOR.fields_by_name
+    if "repository" in names and message.HasField("repository"):
+        repository: shared_pb2.Repository = message.repository  # type: ignore[attr-defined]  # just looked for
+        fields["grpc.request.repoStorage"] = repository.storage_name
+        fields["grpc.request.repoPath"] = repository.relative_path
+        fields["grpc.request.glRepository"] = repository.gl_repository
+        fields["grpc.request.glProjectPath"] = repository.gl_project_path
+    if "object_pool" in names and message.HasField("object_pool"):
+        pool: shared_pb2.Repository = message.object_pool.repository  # type: ignore[attr-defined]  # just looked for
+        fields["grpc.request.pool.storage"] = pool.storage_name
+        fields["grpc.request.pool.relativePath"] = pool.relative_path
+        fields["grpc.request.pool.sourceProjectPath"] = pool.gl_project_path
+    return fields
 
 
 def _removal_seconds(call: ServerCall) -> float:
