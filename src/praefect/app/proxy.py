@@ -91,6 +91,8 @@ async def run_proxy(
 async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
     layouts = layouts_of(config)
     metrics = ProxyMetrics(config, layouts)
+    if config.prometheus_listen_addr and config.prometheus.grpc_latency_buckets:
+        _log.info("grpc prometheus histograms enabled", latencies=list(config.prometheus.grpc_latency_buckets))
     sidechannels = SidechannelRegistry()
     async with AsyncExitStack() as stack:
         _log.info("establishing database connection", database_address=f"{config.database.host}:{config.database.port}")
@@ -125,11 +127,17 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
             doubts=await stack.enter_async_context(open_doubts(lease, datastore, nodes, transactions)),
             sidechannels=sidechannels,
             metrics=metrics,
-            completions=await stack.enter_async_context(Completions()),
+            completions=await stack.enter_async_context(Completions(on_failure=_report_unrecorded)),
         )
 
 
+def _report_unrecorded(_name: str, error: BaseException) -> None:
+    """Tell of a write that could not be recorded and whose client has left."""
+    _log.error("coordinator proxy stream finalizer failure", error=str(error))
+
+
 def _elector(config: PraefectConfig, datastore: Datastore, health: HealthMonitor) -> PrimaryGetter:
+    _log.info("election strategy", election_strategy=config.failover.election_strategy)
     if config.failover.manual:
         return ManualElector(records=datastore.election, stored=datastore.repositories)
     return Elector(records=datastore.election, evidence=health, praefect_name=praefect_name(config))
@@ -194,6 +202,7 @@ async def _open_listeners(parts: Parts, server: Server, stack: AsyncExitStack, h
         )
         stack.callback(_spare_file, listener, handover)
         _log.info("listening at address", address=address.text, schema=address.kind.value)
+        _log.info("listening", address=listener.address.text, schema=address.kind.value)
 
 
 def _spare_file(listener: Listener, handover: Handover) -> None:

@@ -250,9 +250,12 @@ class ProxyMetrics:
 
     def _registered(self, transaction: Transaction) -> None:
         self.transactions.labels("registered").inc(len(transaction.electorate.voters))
+        voters = [voter.name for voter in transaction.electorate.voters]
+        _log.debug("RegisterTransaction", **{"transaction.id": transaction.id, "transaction.voters": voters})
 
-    def _vote_started(self, _transaction_id: TransactionId, _node: str) -> None:
+    def _vote_started(self, transaction_id: TransactionId, node: str) -> None:
         self.transactions.labels("started").inc()
+        _log.debug("VoteTransaction", **_vote_fields(transaction_id, node))
 
     def _vote_decided(self, transaction_id: TransactionId, node: str, result: VoteResult, seconds: float) -> None:
         self.transactions.labels(_ACTIONS[result]).inc()

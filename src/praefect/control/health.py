@@ -118,9 +118,12 @@ class HealthMonitor:
     async def run(self, ticker: Ticker) -> None:
         """Do a round per tick until cancelled; the first at once."""
         _log.info("health manager started")
-        while True:
-            await self.run_once()
-            await ticker.wait()
+        try:
+            while True:
+                await self.run_once()
+                await ticker.wait()
+        finally:
+            _log.info("health manager stopped")
 
     async def _check(
         self, key: tuple[VirtualStorage, Storage], results: dict[tuple[VirtualStorage, Storage], bool]

@@ -134,10 +134,13 @@ class ReplicationManager:
     async def _work(self, virtual_storage: VirtualStorage, rotation: _Rotation) -> None:
         _log.info("processing started", virtual_storage=virtual_storage)
         wake = self._wake[virtual_storage]
-        while True:
-            storage = await rotation.take(wake)
-            report = await self.run_once(virtual_storage, storage)
-            rotation.put_back(storage, busy=report.processed > 0)
+        try:
+            while True:
+                storage = await rotation.take(wake)
+                report = await self.run_once(virtual_storage, storage)
+                rotation.put_back(storage, busy=report.processed > 0)
+        finally:
+            _log.info("processing stopped", virtual_storage=virtual_storage, error="context canceled")
 
     async def _process(self, events: Sequence[ReplicationEvent], states: dict[int, EventState]) -> None:
         """Process a batch in order into ``states``, refreshing its claim on the jobs meanwhile."""

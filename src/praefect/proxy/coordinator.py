@@ -14,7 +14,7 @@ from typing import assert_never
 from google.protobuf.message import Message
 
 from praefect.domain.doubts import Doubt, DoubtsPendingError
-from praefect.domain.errors import InternalError
+from praefect.domain.errors import InternalError, PraefectError
 from praefect.domain.repository import (
     RelativePath,
     RepositoryExistsError,
@@ -22,7 +22,7 @@ from praefect.domain.repository import (
     Storage,
     VirtualStorage,
 )
-from praefect.observability.log import add_request_fields
+from praefect.observability.log import add_request_fields, get_logger
 from praefect.proxy.admission import WriteAdmission
 from praefect.proxy.classify import (
     RepositoryCall,
@@ -53,6 +53,8 @@ _ADMISSIONS = 3  # how often a write is routed anew because an interrupted one h
 _CREATE_OR_UPDATE = frozenset(
     {"/gitaly.RepositoryService/ReplicateRepository", "/gitaly.RepositoryService/RestoreRepository"}
 )
+
+_log = get_logger("praefect.StreamServerInterceptor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Coordinator:
 
     async def handle(self, call: ServerCall) -> None:
         """Forward one call to the nodes it belongs to."""
+        _log.debug("Stream director received method", method=call.method)
         method = find_method(call.method)
         message = decode(method, await call.receive())
         match method.scope:
@@ -161,9 +164,13 @@ class Coordinator:
             transactional=request.method.transactional,
             doubt=doubt,
         )
-        await self._completions.run(
-            lambda: self._finalizer.record(write), name=f"record {request.method.name}", timeout=_FINALIZE_TIMEOUT
-        )
+        try:
+            await self._completions.run(
+                lambda: self._finalizer.record(write), name=f"record {request.method.name}", timeout=_FINALIZE_TIMEOUT
+            )
+        except PraefectError as exc:
+            _log.error("coordinator proxy stream finalizer failure", error=str(exc))
+            raise
         call.finish(outcome.status, outcome.trailing_metadata)
 
     async def _admit(

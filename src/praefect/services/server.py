@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.domain.repository import Storage, VirtualStorage
+from praefect.observability.log import get_logger
 from praefect.proto import server_pb2
 from praefect.services.ports import HealthyStorages, NodeChannels, seconds_left
 from praefect.transport.grpc.metadata import Metadata
@@ -22,6 +23,8 @@ from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import StatusError
 
 R = TypeVar("R", bound=Message)
+
+_log = get_logger()
 
 FILESYSTEM_NAMESPACE = uuid.UUID("1ef1a8c6-cf52-4d0a-92a6-ca643e8bc7c5")
 
@@ -68,7 +71,8 @@ class ServerService:
                     metadata=_forwardable(call.metadata),
                     timeout=seconds_left(call),
                 )
-            except PraefectError:
+            except PraefectError as exc:
+                _log.error("error getting server info", storage=storage, error=str(exc))
                 return
             answers[virtual_storage] = (storage, response)
 
