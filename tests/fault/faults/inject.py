@@ -12,8 +12,12 @@ from pathlib import Path
 
 from praefect.app.cluster import Cluster
 from praefect.app.layout import Endpoint
+from praefect.app.processes import ProcessCrashedError
 from tests.fault.faults.schedule import Fault, Kind
 from tests.fault.faults.wire import Wire
+
+START_SECONDS = 60.0
+RESTART_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -113,8 +117,17 @@ class Injector:
         self.restarted.add(name)
         if name in self._cluster.layout.node_names:
             await self._cluster.start_node(name)
-        else:
-            await self._cluster.start_praefect(name)
+            return
+        # Praefect ends at once if PostgreSQL is away when it starts; its supervisor starts it again.
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                try:
+                    await self._cluster.start_praefect(name)
+                except ProcessCrashedError as exc:
+                    self._note(f"{name} ended as it started: exit code {exc.code}")
+                    await asyncio.sleep(RESTART_SECONDS)
+                else:
+                    return
 
     def _postmaster(self) -> int:
         assert self._cluster.postgres is not None
