@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from praefect.domain.repository import Storage
 from praefect.proto import blob_pb2, operations_pb2, repository_pb2, smarthttp_pb2
 from praefect.transport.grpc.client_call import ClientCall
 from praefect.transport.grpc.metadata import Metadata
@@ -352,20 +353,25 @@ async def _optimize(cluster: Cluster, repository: Repository) -> Status:
 async def test_every_node_finishes_its_housekeeping(cluster: Cluster, broken: str) -> None:
     repository = await cluster.repository()
     finished: set[str] = set()
-    failed = asyncio.Event()
+    release = asyncio.Event()
 
     async def finish(call: NodeCall) -> None:
-        await failed.wait()
+        await release.wait()
         finished.add(call.node.name)
         await call.answer()
 
-    async def fail(call: NodeCall) -> None:
-        failed.set()
-        await failing(StatusCode.DATA_LOSS, "broken")(call)
-
     for name, node in cluster.nodes.items():
-        node.on("OptimizeRepository", fail if name == broken else finish)
-    assert await _optimize(cluster, repository) == Status(StatusCode.DATA_LOSS, "broken")
+        node.on("OptimizeRepository", failing(StatusCode.DATA_LOSS, "broken") if name == broken else finish)
+    async with asyncio.TaskGroup() as tasks:
+        optimizing = tasks.create_task(_optimize(cluster, repository))
+        for node in cluster.nodes.values():
+            await node.wait_called("OptimizeRepository")
+        await cluster.nodes[Storage(broken)].wait_ended("OptimizeRepository")
+        # What the proxy makes of the failure has reached the nodes when they answer twice more.
+        for _ in range(2):
+            await cluster.parts.health.run_once()
+        release.set()
+    assert optimizing.result() == Status(StatusCode.DATA_LOSS, "broken")
     assert finished == {*ALL} - {broken}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -197,6 +198,41 @@ async def test_voter_that_gives_up_releases_the_others(cluster: Cluster) -> None
     cluster.nodes[G1].on("WriteRef", expect_abort)
     cluster.nodes[G2].on("WriteRef", give_up)
     cluster.nodes[G3].on("WriteRef", failing(StatusCode.INTERNAL, "failed"))
+    assert await write(cluster, repository) == Status(StatusCode.FAILED_PRECONDITION, "aborted")
+
+
+async def test_vote_that_was_given_up_does_not_count(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    given_up = asyncio.Event()
+
+    async def votes_are(count: int) -> bool:
+        return cluster.parts.metrics.transactions.labels("started").value == count
+
+    async def give_up(call: NodeCall) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            vote = tasks.create_task(call.vote())
+            await eventually(partial(votes_are, 1))
+            vote.cancel()
+
+        async def is_cancelled() -> bool:
+            return cluster.parts.metrics.transactions.labels("canceled").value == 1
+
+        await eventually(is_cancelled)
+        given_up.set()
+        await hang(call)
+
+    async def vote_second(call: NodeCall) -> None:
+        await given_up.wait()
+        assert await call.vote() == ABORT
+        raise StatusError(StatusCode.FAILED_PRECONDITION, "aborted")
+
+    async def vote_otherwise(call: NodeCall) -> None:
+        await eventually(partial(votes_are, 2))
+        assert await call.vote(OTHER) == ABORT
+        raise StatusError(StatusCode.FAILED_PRECONDITION, "aborted")
+
+    for storage, script in ((G1, vote_second), (G2, give_up), (G3, vote_otherwise)):
+        cluster.nodes[storage].on("WriteRef", script)
     assert await write(cluster, repository) == Status(StatusCode.FAILED_PRECONDITION, "aborted")
 
 
