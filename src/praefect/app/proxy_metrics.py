@@ -155,6 +155,15 @@ class ProxyMetrics:
         self.authentication_errors = self._counter(
             "gitaly_authentication_errors_total", "Tokens refused.", "version", "error"
         )
+        # Not upstream's.
+        self.single_copies = self._counter(
+            "praefect_single_copy_writes_total", "Acknowledged writes that one replica holds.", "virtual_storage"
+        )
+        self.stale_reads = self._counter(
+            "praefect_possibly_stale_reads_total", "Reads while the database was away.", "virtual_storage"
+        )
+        for counter in (self.single_copies, self.stale_reads):
+            counter.create(layouts)
         self.verification: VerificationMetrics | None = None
         if config.background_verification.verification_interval > timedelta(0):
             self.verification = VerificationMetrics(layouts)
@@ -212,6 +221,10 @@ class ProxyMetrics:
         """Count a pass of the reconciler."""
         if self.reconciliations is not None:
             self.reconciliations.observe(seconds)
+
+    def count_single_copy(self, virtual_storage: VirtualStorage) -> None:
+        """Count an acknowledged write that one replica holds."""
+        self.single_copies.labels(virtual_storage).inc()
 
     def count_voters(self, virtual_storage: VirtualStorage, count: int) -> None:
         """Count the voters of a transaction."""
@@ -302,7 +315,8 @@ class ProxyMetrics:
         """Return the observer of the read cache and of its listener."""
         return DatastoreObserver(
             cache=CacheObserver(
-                accessed=lambda virtual_storage, access: self.cache.labels(virtual_storage, access.value).inc()
+                accessed=lambda virtual_storage, access: self.cache.labels(virtual_storage, access.value).inc(),
+                served_stale=lambda virtual_storage: self.stale_reads.labels(virtual_storage).inc(),
             ),
             listener=ListenerObserver(
                 connected=lambda: self.reconnects.labels("connected").inc(),

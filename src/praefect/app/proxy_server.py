@@ -146,7 +146,11 @@ def _coordinator(parts: Parts, router: Router) -> Coordinator:
             queue=datastore.queue,
             forget=datastore.cache.forget,
             doubts=parts.doubts,
-            observer=FinalizeObserver(judged=metrics.count_verdict, enqueued=parts.job_enqueued),
+            observer=FinalizeObserver(
+                judged=metrics.count_verdict,
+                enqueued=parts.job_enqueued,
+                single_copy=metrics.count_single_copy,
+            ),
         ),
         completions=parts.completions,
         doubts=parts.doubts,

@@ -82,6 +82,7 @@ class FinalizeObserver:
 
     judged: Callable[[Verdict], None] = lambda _verdict: None
     enqueued: Callable[[VirtualStorage], None] = lambda _virtual_storage: None
+    single_copy: Callable[[VirtualStorage], None] = lambda _virtual_storage: None
 
 
 class Finalizer:
@@ -137,6 +138,10 @@ class Finalizer:
                 await self._enqueue(write, primary, target)
             if outdated:
                 self._observer.enqueued(write.virtual_storage)
+            if outdated and not updated and write.outcome.statuses[write.route.primary].ok:
+                # The client hears OK, and one disk has what it wrote until a job is done.
+                _log.warning("write is held by one replica only", storage=primary)
+                self._observer.single_copy(write.virtual_storage)
 
     def _decide(self, write: Write) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
         """Return source, updated and outdated storages, or ``None`` if nothing is to be recorded."""

@@ -143,7 +143,12 @@ class Router:
         if not candidates:
             raise NoSuitableNodeError
         storage, *alternatives = self._random.sample(candidates, len(candidates))
-        return AccessorRoute(replica_path=consistent.replica_path, storage=storage, alternatives=tuple(alternatives))
+        return AccessorRoute(
+            replica_path=consistent.replica_path,
+            storage=storage,
+            alternatives=tuple(alternatives),
+            is_possibly_stale=consistent.is_possibly_stale,
+        )
 
     async def _route_to_primary(
         self, virtual_storage: VirtualStorage, relative_path: RelativePath, healthy: Sequence[Storage]

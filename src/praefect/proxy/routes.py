@@ -14,10 +14,12 @@ class AccessorRoute:
     replica_path: ReplicaPath
     storage: Storage
     alternatives: tuple[Storage, ...] = ()  # other healthy, up-to-date nodes, in the order to try them
+    is_possibly_stale: bool = False  # chosen by what was known before the database went away
 
     def describe(self) -> dict[str, object]:
         """Return the route as log lines show it."""
-        return {"replica_path": self.replica_path, "storage": self.storage}
+        described: dict[str, object] = {"replica_path": self.replica_path, "storage": self.storage}
+        return {**described, "possibly_stale": True} if self.is_possibly_stale else described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

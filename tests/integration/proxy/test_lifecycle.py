@@ -232,8 +232,12 @@ async def test_known_repositories_are_read_while_the_database_is_away(database: 
         assert await read(cluster, known) == OK
 
         gate.cut()
-        for _ in range(20):
-            assert await read(cluster, known) == OK
+        with capture() as lines:
+            for _ in range(20):
+                assert await read(cluster, known) == OK
+        routes = [line["route"] for line in lines if line.get("grpc.code") == "OK"]
+        stale = [route for route in routes if isinstance(route, dict) and route.get("possibly_stale")]
+        assert len(stale) == cluster.parts.metrics.stale_reads.labels("default").value > 0
         assert (await read(cluster, unknown)).code is StatusCode.UNAVAILABLE
         status = await write(cluster, known)
         assert status.code is StatusCode.UNAVAILABLE

@@ -125,7 +125,16 @@ async def test_write_that_too_few_replicas_would_hold_is_refused(database: Datab
 
 async def test_one_copy_is_enough_by_default(cluster: Cluster) -> None:
     repository = await cluster.repository(generation=1, replicas={G1: 1, G2: 0, G3: 0})
+    with capture() as lines:
+        assert await write(cluster, repository) == OK
+    assert "write is held by one replica only" in {line["msg"] for line in lines}
+    assert cluster.parts.metrics.single_copies.labels("default").value == 1
+
+
+async def test_one_assigned_storage_is_no_lack_of_copies(cluster: Cluster) -> None:
+    repository = await cluster.repository(replicas={G1: 0}, assigned=(G1,))
     assert await write(cluster, repository) == OK
+    assert cluster.parts.metrics.single_copies.labels("default").value == 0
 
 
 # --- writes in flight ---
