@@ -25,9 +25,10 @@ from praefect.runtime.signals import ShutdownError, Stop
 from praefect.transport.dial import open_channel
 from praefect.transport.grpc.status import OK, Status, StatusCode, StatusError, leading_error
 from tests.support.eventually import eventually
+from tests.support.gate import Gate
 from tests.support.postgres import Rows
 from tests.support.scripted_cluster import G1, G2, G3, TOKEN, Cluster, Repository, configuration, running_cluster
-from tests.support.scripted_node import Gate, NodeCall, ScriptedNode, agree, scripted_node
+from tests.support.scripted_node import NodeCall, ScriptedNode, agree, scripted_node
 
 FIND = "/gitaly.RefService/FindLocalBranches"
 WRITE = "/gitaly.RepositoryService/WriteRef"
