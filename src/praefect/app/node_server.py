@@ -90,7 +90,7 @@ class NodeServices:
 @asynccontextmanager
 async def build_server(config: NodeConfig, services: NodeServices, *, internal: bool) -> AsyncIterator[Server]:
     """Build and enter a server; the internal one does not hide the text of aborted calls, and counts no changes."""
-    observers: list[Callable[[ServerCall], AbstractAsyncContextManager[object]]] = []
+    observers: list[Callable[[ServerCall], Callable[[], None]]] = []
     if not internal:
         calls = CallMetrics(kind_of=kind_of, buckets=config.prometheus.grpc_latency_buckets)
         services.collectors.extend(calls.collectors())
@@ -111,13 +111,15 @@ async def build_server(config: NodeConfig, services: NodeServices, *, internal: 
         yield server
 
 
-@asynccontextmanager
-async def hide_aborted_text(call: ServerCall) -> AsyncIterator[None]:
+def hide_aborted_text(call: ServerCall) -> Callable[[], None]:
     """Replace the text of aborted calls: it is of use to nobody but a repetition. Details stay."""
-    yield
-    status = call.status
-    if status is not None and status.code is StatusCode.ABORTED:
-        call.status = Status(status.code, ABORTED_TEXT, status.details)
+
+    def ended() -> None:
+        status = call.status
+        if status is not None and status.code is StatusCode.ABORTED:
+            call.status = Status(status.code, ABORTED_TEXT, status.details)
+
+    return ended
 
 
 @asynccontextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -209,13 +208,11 @@ class ProxyMetrics:
         if method.operation is not Operation.UNKNOWN:
             self.method_types.labels(method.operation.value).inc()
 
-    @asynccontextmanager
-    async def method_counter(self, call: ServerCall) -> AsyncIterator[None]:
+    def method_counter(self, call: ServerCall) -> None:
         """Count a call by its kind, before it is authenticated; an observer of calls."""
         method = METHODS.get(call.method)
         if method is not None:
             self.count_method(method)
-        yield
 
     def reconciliation_seconds(self, seconds: float) -> None:
         """Count a pass of the reconciler."""

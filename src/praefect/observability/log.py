@@ -164,9 +164,22 @@ def request_fields(fields: Mapping[str, object]) -> Iterator[None]:
         _request_fields.reset(token)
 
 
+def start_request(fields: dict[str, object]) -> None:
+    """Put fields into every line that the running task, which has just been started for a request, writes.
+
+    Args:
+        fields: given away; ``add_request_fields`` changes them.
+    """
+    _request_fields.set(fields)
+
+
 def add_request_fields(fields: Mapping[str, object]) -> None:
     """Add what has become known of the request, until the innermost ``request_fields`` ends."""
-    _request_fields.set({**_request_fields.get(), **fields})
+    current = _request_fields.get()
+    if isinstance(current, dict):
+        current.update(fields)
+    else:
+        _request_fields.set({**current, **fields})
 
 
 def current_request_fields() -> Mapping[str, object]:

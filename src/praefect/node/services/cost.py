@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from praefect.transport.methods import METHODS, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
 
     from praefect.transport.grpc.server_call import ServerCall
 
@@ -39,10 +39,12 @@ def weight_of(method: str) -> int:
     return _WEIGHTS.get(known.operation, 1) if known is not None else 1
 
 
-@asynccontextmanager
-async def report_cost(call: ServerCall) -> AsyncIterator[None]:
-    """Add the trailer to a call; an observer for ``Server``."""
-    yield
+def report_cost(call: ServerCall) -> Callable[[], None]:
+    """Have the trailer added to a call at its end; an observer for ``Server``."""
+    return partial(_add_cost, call)
+
+
+def _add_cost(call: ServerCall) -> None:
     known = METHODS.get(call.method)
     payload = call.received_bytes
     if known is not None and known.server_streaming:

@@ -9,12 +9,12 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from praefect.observability.log import Level, get_logger, request_fields
+from praefect.observability.log import Level, get_logger, start_request
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import OK, StatusCode
 from praefect.transport.methods import METHODS, Operation
@@ -34,8 +34,6 @@ _INFO = frozenset(
     }
 )
 _ERROR = frozenset({StatusCode.UNKNOWN, StatusCode.UNIMPLEMENTED, StatusCode.INTERNAL, StatusCode.DATA_LOSS})
-_CLIENT_FIELDS = ("remote_ip", "user_id", "username")
-_TOKEN_VERSION = re.compile(r"bearer (v\d+)\.[^.]+\..+", re.IGNORECASE)
 
 _log = get_logger()
 
@@ -50,6 +48,15 @@ def method_filter(allow: str, deny: str) -> Callable[[str], bool]:
         return denied is None or denied.search(method) is None
 
     return is_logged
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """What the lines of all calls of a method have in common."""
+
+    shape: str
+    is_logged: bool
+    fields: dict[str, object]
 
 
 class AccessLog:
@@ -69,33 +76,49 @@ class AccessLog:
             kind_of: the type of a method as it is served here (``unary``, ``bidi_stream``, …).
             is_logged: whether a method's calls get a line.
         """
-        self._components = {
-            unary: f"{program}.{'Unary' if unary else 'Stream'}ServerInterceptor" for unary in (True, False)
-        }
+        self._program = program
         self._kind_of = kind_of
+        self._methods: dict[str, _Method] = {}
         self._is_logged = is_logged or method_filter("", DEFAULT_DENY)
 
-    @asynccontextmanager
-    async def __call__(self, call: ServerCall) -> AsyncIterator[None]:
-        """Run a call and write its line."""
+    def __call__(self, call: ServerCall) -> Callable[[], None]:
+        """Name the call in lines to come; return what writes its own."""
+        method = self._methods.get(call.method)
+        if method is None:
+            method = self._describe(call)
+        fields = method.fields.copy()
+        fields["correlation_id"] = call.correlation_id
+        fields["grpc.start_time"] = _local_time(time.time())
+        _add_caller(fields, call)
+        start_request(fields)
+        began = time.perf_counter()
+
+        def ended() -> None:
+            if method.is_logged:
+                _write(call, method.shape, (time.perf_counter() - began) * 1000)
+
+        return ended
+
+    def _describe(self, call: ServerCall) -> _Method:
         kind = self._kind_of(call.method)
+        is_unary = kind == "unary"
         fields: dict[str, object] = {
-            "component": self._components[kind == "unary"],
-            "correlation_id": call.correlation_id,
+            "component": f"{self._program}.{'Unary' if is_unary else 'Stream'}ServerInterceptor",
             "grpc.service": call.service,
             "grpc.method": call.name,
             "grpc.request.fullMethod": call.method,
             "grpc.meta.method_type": kind,
-            "grpc.start_time": _local_time(time.time()),
             "span.kind": "server",
             "system": "grpc",
-            **_caller_fields(call),
         }
-        began = time.perf_counter()
-        with request_fields(fields):
-            yield
-            if self._is_logged(call.method):
-                _write(call, kind, (time.perf_counter() - began) * 1000)
+        known = METHODS.get(call.method)
+        if known is not None and known.operation is not Operation.UNKNOWN:
+            fields["grpc.meta.method_operation"] = known.operation.value
+            fields["grpc.meta.method_scope"] = known.scope.value
+        method = _Method("unary" if is_unary else "streaming", self._is_logged(call.method), fields)
+        if known is not None:  # clients choose the names of others, so those are not kept
+            self._methods[call.method] = method
+        return method
 
 
 def from_environment(program: str, kind_of: Callable[[str], str]) -> AccessLog:
@@ -108,48 +131,44 @@ def from_environment(program: str, kind_of: Callable[[str], str]) -> AccessLog:
     )
 
 
-def _write(call: ServerCall, kind: str, milliseconds: float) -> None:
+def _write(call: ServerCall, shape: str, milliseconds: float) -> None:
     status = call.status or OK
     level = Level.INFO if status.code in _INFO else Level.ERROR if status.code in _ERROR else Level.WARNING
     if not _log.is_enabled(level):
         return
+    label = status.code.label
     fields: dict[str, object] = {
-        "grpc.code": status.code.label,
+        "grpc.code": label,
         "grpc.time_ms": round(milliseconds, 3),
         "grpc.request.payload_bytes": call.received_bytes,
         "grpc.response.payload_bytes": call.sent_bytes,
     }
     if not status.ok:
         fields["error"] = status.message
-    shape = "unary" if kind == "unary" else "streaming"
-    _log.log(level, f"finished {shape} call with code {status.code.label}", **fields)
+    _log.log(level, f"finished {shape} call with code {label}", **fields)
 
 
-def _caller_fields(call: ServerCall) -> dict[str, object]:
-    metadata = call.metadata
-    fields: dict[str, object] = {}
-    for key in _CLIENT_FIELDS:
-        if value := metadata.single(key):
-            fields[key] = value
-    client = metadata.single("x-gitlab-client-name") or metadata.single("client_name")
-    if client:
-        fields["grpc.meta.client_name"] = client
-    if site := metadata.single("call_site"):
-        fields["grpc.meta.call_site"] = site
-    if match := _TOKEN_VERSION.fullmatch(metadata.first("authorization") or ""):
-        fields["grpc.meta.auth_version"] = match[1]
+def _add_caller(fields: dict[str, object], call: ServerCall) -> None:
+    caller = call.caller
+    if caller.remote_ip:
+        fields["remote_ip"] = caller.remote_ip
+    if caller.user_id:
+        fields["user_id"] = caller.user_id
+    if caller.username:
+        fields["username"] = caller.username
+    if caller.client_name:
+        fields["grpc.meta.client_name"] = caller.client_name
+    if caller.call_site:
+        fields["grpc.meta.call_site"] = caller.call_site
+    if caller.auth_version:
+        fields["grpc.meta.auth_version"] = caller.auth_version
     if call.deadline is None:
         fields["grpc.meta.deadline_type"] = "none"
-    elif deadline_type := metadata.single("deadline_type"):
-        fields["grpc.meta.deadline_type"] = deadline_type
-    if call.deadline is not None:
-        remaining = call.deadline - asyncio.get_running_loop().time()
-        fields["grpc.request.deadline"] = _local_time(time.time() + remaining)
-    method = METHODS.get(call.method)
-    if method is not None and method.operation is not Operation.UNKNOWN:
-        fields["grpc.meta.method_operation"] = method.operation.value
-        fields["grpc.meta.method_scope"] = method.scope.value
-    return fields
+        return
+    if caller.deadline_type:
+        fields["grpc.meta.deadline_type"] = caller.deadline_type
+    remaining = call.deadline - asyncio.get_running_loop().time()
+    fields["grpc.request.deadline"] = _local_time(time.time() + remaining)
 
 
 def _local_time(seconds: float) -> str:

@@ -6,9 +6,7 @@ Source: the Praefect reference on shared metrics.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 from praefect.observability.metrics import Collector, Counter, Histogram
 from praefect.transport.grpc.server_call import ServerCall
@@ -16,7 +14,6 @@ from praefect.transport.grpc.status import OK, Status, StatusCode
 from praefect.transport.methods import METHODS, Operation
 
 _TYPED = ("grpc_type", "grpc_service", "grpc_method")
-_TOKEN_VERSION = re.compile(r"bearer (v\d+)\.[^.]+\..+", re.IGNORECASE)
 UNKNOWN = "unknown"
 
 
@@ -60,19 +57,21 @@ class CallMetrics:
         for code in StatusCode:
             self._handled.labels(kind, service, method, code.label)
 
-    @asynccontextmanager
-    async def __call__(self, call: ServerCall) -> AsyncIterator[None]:
-        """Count a call."""
+    def __call__(self, call: ServerCall) -> Callable[[], None]:
+        """Count a call that begins; return what counts its end."""
         labels = (self._kind_of(call.method), call.service, call.name)
         self._started.labels(*labels).inc()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        yield
-        code = (call.status or OK).code.label
-        self._handled.labels(*labels, code).inc()
-        if self._seconds is not None:
-            self._seconds.labels(*labels).observe(loop.time() - began)
-        self._requests.labels(*_client_labels(call, code)).inc()
+
+        def ended() -> None:
+            code = (call.status or OK).code.label
+            self._handled.labels(*labels, code).inc()
+            if self._seconds is not None:
+                self._seconds.labels(*labels).observe(loop.time() - began)
+            self._requests.labels(*_client_labels(call, code)).inc()
+
+        return ended
 
 
 class ClientCallMetrics:
@@ -110,19 +109,17 @@ class ClientCallMetrics:
 
 
 def _client_labels(call: ServerCall, code: str) -> tuple[str, ...]:
-    metadata = call.metadata
-    version = _TOKEN_VERSION.fullmatch(metadata.first("authorization") or "")
-    deadline = "none" if call.deadline is None else metadata.single("deadline_type") or UNKNOWN
+    caller = call.caller
     method = METHODS.get(call.method)
     known = method is not None and method.operation is not Operation.UNKNOWN
     return (
-        metadata.single("x-gitlab-client-name") or metadata.single("client_name") or UNKNOWN,
+        caller.client_name or UNKNOWN,
         call.service,
         call.name,
-        metadata.single("call_site") or UNKNOWN,
-        version[1] if version else UNKNOWN,
+        caller.call_site or UNKNOWN,
+        caller.auth_version or UNKNOWN,
         code,
-        deadline,
+        "none" if call.deadline is None else caller.deadline_type or UNKNOWN,
         method.operation.value if known and method else UNKNOWN,
         method.scope.value if known and method else UNKNOWN,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, overload
 
 from praefect.domain.errors import InternalError
@@ -127,6 +127,14 @@ class Metadata:
         """Return the value of a text key that occurs exactly once, else ``None``."""
         values = [value for name, value in self._fields if name == key]
         return values[0].decode("utf-8", "surrogateescape") if len(values) == 1 else None
+
+    def singles(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of those text keys that occur exactly once, in one pass."""
+        found: dict[str, bytes | None] = {}
+        for name, value in self._fields:
+            if name in keys:
+                found[name] = None if name in found else value
+        return {name: value.decode("utf-8", "surrogateescape") for name, value in found.items() if value is not None}
 
     def binary(self, key: str) -> bytes | None:
         """Return the first value of a ``-bin`` key.

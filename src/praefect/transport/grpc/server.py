@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[ServerCall], Awaitable[None]]
     Authenticate = Callable[[ServerCall], None]
+    Observe = Callable[[ServerCall], Callable[[], None] | None]
     Around = Callable[[ServerCall], AbstractAsyncContextManager[object]]
 
 _log = get_logger("grpc")
@@ -55,7 +56,7 @@ class Server:
         authenticate: Authenticate | None = None,
         exempt_services: Sequence[str] = (_HEALTH,),
         fallback: Handler | None = None,
-        observers: Sequence[Around] = (),
+        observers: Sequence[Observe] = (),
         limiters: Sequence[Around] = (),
         messages: MessageOptions = DEFAULT_MESSAGES,
     ) -> None:
@@ -66,8 +67,8 @@ class Server:
             exempt_services: services that need no authentication.
             fallback: handles every well-formed method that is not registered; without it those are answered
                 UNIMPLEMENTED before authentication.
-            observers: entered around each call, first is outermost, before authentication; when they are left,
-                ``call.status`` is set and the status not yet sent. They see no exception of the handler.
+            observers: told of each call before authentication, in the task that handles it, first is outermost; what
+                they return is called, last first, when ``call.status`` is set and not yet sent.
             limiters: entered inside authentication, around the handler; they see its exceptions, and what they raise
                 refuses the call.
             messages: what request messages may be.
@@ -212,7 +213,7 @@ class Server:
         assert handler is not None  # noqa: S101 - _refuse answers otherwise
         self._calls.add(call)
         self._idle.clear()
-        self._tasks.create_task(self._serve(call, handler), name=f"grpc {call.method}")
+        call.attach(self._tasks.create_task(self._serve(call, handler), name=f"grpc {call.method}"))
         stream.on_close(call.on_client_gone)
 
     def _refuse(self, stream: Stream) -> tuple[int, Status] | None:
@@ -254,15 +255,19 @@ class Server:
 
     async def _serve(self, call: ServerCall, handler: Handler) -> None:
         try:
-            if call.attach(asyncio.current_task()):
+            if call.begin():
                 correlation_id.set(call.correlation_id)
-                await self._observe(call, handler, 0)
+                ends = [observe(call) for observe in self._observers]
+                await self._run(call, handler)
+                for end in reversed(ends):
+                    if end is not None:
+                        end()
                 await call.flush()
         except StreamClosedError:
             # The client left while it was given the rest; there is nobody to tell.
             pass
         except asyncio.CancelledError:
-            # Within an observer or the flush, or from the owner of the server; a handler's own is dealt with in _run.
+            # Within the flush, or from the owner of the server; a handler's own is dealt with in _run.
             if call.interruption is None:
                 raise
         except Exception as exc:  # noqa: BLE001 - an observer's fault must not end the server
@@ -276,18 +281,14 @@ class Server:
             if not self._calls:
                 self._idle.set()
 
-    async def _observe(self, call: ServerCall, handler: Handler, index: int) -> None:
-        if index == len(self._observers):
-            await self._run(call, handler)
-            return
-        async with self._observers[index](call):
-            await self._observe(call, handler, index + 1)
-
     async def _run(self, call: ServerCall, handler: Handler) -> None:
         try:
             if self._authenticate is not None and call.service not in self._exempt:
                 self._authenticate(call)
-            await self._limit(call, handler, 0)
+            if self._limiters:
+                await self._limit(call, handler, 0)
+            else:
+                await handler(call)
         except asyncio.CancelledError:
             if call.interruption is None:
                 raise

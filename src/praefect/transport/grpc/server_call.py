@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from praefect.observability.correlation import new_correlation_id
+from praefect.transport.grpc.caller import Caller, describe_caller
 from praefect.transport.grpc.deadline import parse_timeout
 from praefect.transport.grpc.framing import DEFAULT_MAX_MESSAGE_BYTES, MessageDecoder, frame
 from praefect.transport.grpc.metadata import Metadata
@@ -52,6 +53,8 @@ class ServerCall:
     Attributes:
         stream: the HTTP/2 stream; a relay splices it.
         method: the full name, ``/package.Service/Method``.
+        service: the full name of the service.
+        name: the method's name within its service.
         metadata: the request's metadata.
         deadline: loop time at which the client gives up, ``None`` if it waits for ever.
         correlation_id: the client's, or a new one.
@@ -65,6 +68,8 @@ class ServerCall:
 
     __slots__ = (
         "_accepts_gzip",
+        "_begun",
+        "_caller",
         "_decoder",
         "_head_sent",
         "_outcome",
@@ -80,8 +85,10 @@ class ServerCall:
         "interruption",
         "metadata",
         "method",
+        "name",
         "received_bytes",
         "sent_bytes",
+        "service",
         "status",
         "stream",
         "trailing_metadata",
@@ -92,7 +99,10 @@ class ServerCall:
         request = stream.request
         headers = request.headers
         self.stream = stream
-        self.method = request.path
+        self.method = method = request.path
+        separator = method.rfind("/")
+        self.service = method[1:separator]
+        self.name = method[separator + 1 :]
         self.metadata = Metadata.from_headers(headers)
         self.content_type = field(headers, "content-type") or b""
         self.encoding = (field(headers, "grpc-encoding") or b"identity").decode("ascii", "replace")
@@ -112,6 +122,8 @@ class ServerCall:
         self._status_sent = False
         self._outcome: Status | None = None
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
+        self._caller: Caller | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -123,14 +135,12 @@ class ServerCall:
         return cast("Peer", self.stream.connection.context)
 
     @property
-    def service(self) -> str:
-        """The full name of the service."""
-        return self.method[1 : self.method.rfind("/")]
-
-    @property
-    def name(self) -> str:
-        """The method's name within its service."""
-        return self.method[self.method.rfind("/") + 1 :]
+    def caller(self) -> Caller:
+        """What the caller says of itself."""
+        caller = self._caller
+        if caller is None:
+            self._caller = caller = describe_caller(self.metadata)
+        return caller
 
     @property
     def compressed(self) -> bool:
@@ -213,9 +223,13 @@ class ServerCall:
             self.deadline = loop.time() + parse_timeout(value)
             self._timer = loop.call_at(self.deadline, self.interrupt, Interruption.DEADLINE)
 
-    def attach(self, task: asyncio.Task[None] | None) -> bool:
-        """Name the task that an interruption cancels; says whether the call is still worth starting."""
+    def attach(self, task: asyncio.Task[None]) -> None:
+        """Name the task that an interruption cancels once it has begun; cancelled before, it would never run."""
         self._task = task
+
+    def begin(self) -> bool:
+        """Say that the task has begun; returns whether the call is still worth handling."""
+        self._begun = True
         return self.interruption is None
 
     def interrupt(self, reason: Interruption) -> None:
@@ -223,7 +237,7 @@ class ServerCall:
         if self.interruption is not None or self._status_sent:
             return
         self.interruption = reason
-        if self._task is not None:
+        if self._begun and self._task is not None:
             self._task.cancel()
 
     def on_client_gone(self) -> None:

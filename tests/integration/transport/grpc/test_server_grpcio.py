@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import grpc
@@ -355,13 +355,14 @@ async def test_with_a_fallback_unknown_methods_need_authentication(engine_name: 
 async def test_observers_see_the_status_and_limiters_the_error(engine_name: str) -> None:
     seen: list[str] = []
 
-    def observing(name: str) -> Callable[[ServerCall], AbstractAsyncContextManager[None]]:
-        @asynccontextmanager
-        async def observe(call: ServerCall) -> AsyncIterator[None]:
+    def observing(name: str) -> Callable[[ServerCall], Callable[[], None]]:
+        def observe(call: ServerCall) -> Callable[[], None]:
+            def ended() -> None:
+                assert call.status is not None
+                seen.append(f"{name} out {call.status.code.label}")
+
             seen.append(f"{name} in")
-            yield
-            assert call.status is not None
-            seen.append(f"{name} out {call.status.code.label}")
+            return ended
 
         return observe
 
@@ -399,10 +400,11 @@ async def test_observers_see_the_status_and_limiters_the_error(engine_name: str)
 
 
 async def test_a_crashing_observer_fails_the_call_and_not_the_server(engine_name: str) -> None:
-    @asynccontextmanager
-    async def observe(call: ServerCall) -> AsyncIterator[None]:
-        yield
-        raise KeyError("broken")
+    def observe(_call: ServerCall) -> Callable[[], None]:
+        def ended() -> None:
+            raise KeyError("broken")
+
+        return ended
 
     def client(channel: grpc.Channel) -> None:
         for _ in range(2):
