@@ -51,10 +51,11 @@ class StatusCode(enum.IntEnum):
     @property
     def label(self) -> str:
         """The name as Go prints it and as metric labels carry it, for example ``NotFound``."""
-        return _LABELS.get(self, "".join(part.capitalize() for part in self.name.split("_")))
+        return _LABELS[self]
 
 
-_LABELS = {StatusCode.OK: "OK", StatusCode.CANCELLED: "Canceled"}
+_LABELS = {code: "".join(part.capitalize() for part in code.name.split("_")) for code in StatusCode}
+_LABELS |= {StatusCode.OK: "OK", StatusCode.CANCELLED: "Canceled"}
 
 
 @dataclass(frozen=True, slots=True)
