@@ -16,7 +16,7 @@ from praefect.node.git.object_format import ObjectFormat
 from praefect.node.storage.durable import sync_ancestors, sync_tree
 from praefect.node.storage.locking import lock_file
 from praefect.node.storage.repository import LocalRepository
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.node.voting import Dialect, Phase
 from praefect.transport.grpc.status import StatusError, wrap
 
@@ -76,7 +76,7 @@ async def create_repository(
             await seed(built)
         await _publish(context.git, built, target, voter)
     finally:
-        await asyncio.to_thread(discard, temporary)
+        await discard_in_thread(temporary)
     await context.objects.forget(target)
     return target
 

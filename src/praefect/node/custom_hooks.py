@@ -14,7 +14,7 @@ from praefect.node.storage.durable import sync_file, sync_tree
 from praefect.node.storage.exchange import swap
 from praefect.node.storage.locking import AlreadyLockedError, lock_file
 from praefect.node.storage.tar_reader import ArchiveError, TarReader
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.node.voting import Phase, vote_hash
 from praefect.transport.grpc.status import wrap
 
@@ -70,7 +70,7 @@ async def set_custom_hooks(
     except AlreadyLockedError as exc:
         raise InternalError(str(exc)) from exc
     finally:
-        await asyncio.to_thread(discard, temporary)
+        await discard_in_thread(temporary)
 
 
 async def _unpack(archive: AsyncIterator[bytes], temporary: Path) -> Path:

@@ -20,7 +20,7 @@ from praefect.node.git.update_ref import reference_transaction
 from praefect.node.quoting import quote
 from praefect.node.storage.quarantine import migrate_objects
 from praefect.node.storage.repository import LocalRepository
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ async def fetch_mirror(
         changes = _difference(before, await _references(context, scratch), repository)
         await _apply(context, repository, directory / "objects", changes, voter)
     finally:
-        await asyncio.to_thread(discard, directory)
+        await discard_in_thread(directory)
     return changes
 
 

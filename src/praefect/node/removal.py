@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from praefect.domain.errors import FailedPreconditionError, NotFoundError, PraefectError
 from praefect.node.storage.durable import sync_file
 from praefect.node.storage.locking import lock_file
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.node.voting import Phase, vote_hash
 from praefect.transport.grpc.status import wrap
 
@@ -42,7 +42,7 @@ async def remove_repository(context: NodeContext, repository: LocalRepository, v
             await context.objects.forget(repository)
             await _cast(voter, b"post-remove " + path, Phase.COMMITTED, "vote on finalizing")
         finally:
-            await asyncio.to_thread(discard, grave)
+            await discard_in_thread(grave)
 
 
 def _move_away(repository: LocalRepository, grave: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +19,7 @@ from praefect.node.internal_fetch import InternalFetch, RemoteRepository, fetch_
 from praefect.node.snapshot import unpack_snapshot
 from praefect.node.storage.replacing import replace_file
 from praefect.node.storage.repository import is_valid
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.proto import commit_pb2, ref_pb2, repository_pb2
 from praefect.proto.shared_pb2 import OBJECT_FORMAT_SHA256
 from praefect.transport.grpc.status import StatusCode, StatusError, wrap
@@ -106,7 +105,7 @@ class Replication:
             try:
                 target.path.rename(grave / "repo")
             finally:
-                await asyncio.to_thread(discard, grave)
+                await discard_in_thread(grave)
         object_format = await self._object_format()
         blueprint = Blueprint(object_format=object_format)
         await create_repository(

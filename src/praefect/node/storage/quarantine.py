@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from praefect.node.storage.durable import sync_file
-from praefect.node.storage.temporary import TemporaryDirectories, discard
+from praefect.node.storage.temporary import TemporaryDirectories, discard_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def quarantine(temporary: TemporaryDirectories, repository: LocalRepositor
             repository=repository.quarantined_in(directory), directory=directory, target=repository.objects_path
         )
     finally:
-        await asyncio.to_thread(discard, directory)
+        await discard_in_thread(directory)
 
 
 def migrate_objects(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ Whatever belongs to an owner whose file is gone or can be locked is a leftover.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -119,6 +120,14 @@ def _is_leftover(entry: Path, living: set[str]) -> bool:
         return time.time() - entry.lstat().st_mtime > _MAX_AGE_SECONDS
     except FileNotFoundError:
         return False
+
+
+async def discard_in_thread(path: Path) -> None:
+    """Delete as ``discard`` does without blocking; a caller that is cancelled meanwhile leaves nothing behind.
+
+    A cancelled ``to_thread`` whose thread has not begun would never begin.
+    """
+    await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, discard, path))
 
 
 def discard(path: Path) -> None:

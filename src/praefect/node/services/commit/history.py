@@ -17,7 +17,7 @@ from praefect.node.git.trees import TreeEntry, list_tree
 from praefect.node.services.commit.part import CommitPart, pathspec_environment, time_flag
 from praefect.node.services.commits import find_commit
 from praefect.node.services.streaming import batches_by_count, batches_by_size, output_chunks
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.proto.commit_pb2 import (
     FindCommitsError,
     FindCommitsRequest,
@@ -135,7 +135,7 @@ class HistoryPart(CommitPart):
         except GitCommandError as exc:
             raise _blame_error(exc, path) from exc
         finally:
-            await asyncio.to_thread(discard, directory)
+            await discard_in_thread(directory)
 
     async def _ignored_revisions(self, repository: LocalRepository, revision: bytes) -> bytes:
         async with self._context.objects.reader(repository) as reader:

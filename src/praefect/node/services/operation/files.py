@@ -37,7 +37,7 @@ from praefect.node.services.operation.part import (
     moment_for,
     require_user,
 )
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.proto.operations_pb2 import (
     UserCommitFilesActionHeader,
     UserCommitFilesError,
@@ -126,7 +126,7 @@ class FilesPart(OperationPart):
                 spool.end()
                 return await self._commit_files(operation, header, spool)
             finally:
-                await asyncio.to_thread(discard, spool.directory)
+                await discard_in_thread(spool.directory)
 
     async def _commit_files(
         self, operation: Operation, header: UserCommitFilesRequestHeader, spool: _Spool

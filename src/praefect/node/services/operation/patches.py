@@ -23,7 +23,7 @@ from praefect.node.services.operation.part import (
     require_user,
     signature_of,
 )
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.proto.operations_pb2 import UserApplyPatchError, UserApplyPatchRequest, UserApplyPatchResponse
 from praefect.transport.grpc.status import StatusCode, StatusError, wrap
 
@@ -123,8 +123,8 @@ class PatchPart(OperationPart):
             await self._context.git.output(operation.repository, command)
             yield path
         finally:
-            await asyncio.to_thread(discard, path)
-            await asyncio.to_thread(discard, operation.base.path / "worktrees" / path.name)
+            await discard_in_thread(path)
+            await discard_in_thread(operation.base.path / "worktrees" / path.name)
             for directory in (path.parent, operation.base.path / "worktrees"):
                 with contextlib.suppress(OSError):  # others may be in use
                     directory.rmdir()

@@ -15,7 +15,7 @@ from praefect.node.git.errors import GitCommandError
 from praefect.node.git.names import check_pseudo_revision
 from praefect.node.services.repository.part import RepositoryPart
 from praefect.node.services.streaming import CHUNK_BYTES, output_chunks
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.proto.repository_pb2 import (
     CreateBundleFromRefListRequest,
     CreateBundleFromRefListResponse,
@@ -169,7 +169,7 @@ class BundlesPart(RepositoryPart):
                 await _spool(opened, first, requests)
             yield file
         finally:
-            await asyncio.to_thread(discard, directory)
+            await discard_in_thread(directory)
 
     async def fast_export(
         self, request: FastExportRequest, call: ServerCall

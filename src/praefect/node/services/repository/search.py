@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from praefect.node.git.object_format import ObjectFormat, object_format_of
 from praefect.node.git.raw_diff import RawChange, parse_raw_diff
 from praefect.node.services.repository.part import RepositoryPart
 from praefect.node.services.streaming import CHUNK_BYTES, batches_by_size, byte_chunks
-from praefect.node.storage.temporary import discard
+from praefect.node.storage.temporary import discard_in_thread
 from praefect.proto.repository_pb2 import (
     GetFileAttributesRequest,
     GetFileAttributesResponse,
@@ -203,7 +202,7 @@ class SearchPart(RepositoryPart):
             )
             return await self._git.output(repository, command, stdin=stdin)
         finally:
-            await asyncio.to_thread(discard, directory)
+            await discard_in_thread(directory)
 
     async def get_info_attributes(
         self, request: GetInfoAttributesRequest, call: ServerCall
