@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.writes import PATTERNS, prepare_writes, statements_per_write, write_for
 from praefect.app.cluster import VIRTUAL_STORAGE, Cluster, ClusterOptions, run_cluster
 from praefect.app.layout import free_ports
 from praefect.app.processes import Child
@@ -186,6 +187,22 @@ async def time_to_healthy(cluster: Cluster) -> float:
     return time.perf_counter() - began
 
 
+async def add_writes(table: Table, cluster: Cluster, pid: int) -> None:
+    """Measure writes of references and add their rows."""
+    direct, praefect = await prepare_writes(cluster)
+    for writers, repositories in PATTERNS:
+        alone = await write_for(direct, writers, repositories, SECONDS)
+        before = cpu_seconds(pid)
+        through = await write_for(praefect, writers, repositories, SECONDS)
+        used = (cpu_seconds(pid) - before) / through.writes
+        table.add_row(
+            f"write, {writers} at once, {repositories} repositories",
+            f"{alone.median_seconds * 1e3:.0f} ms, {alone.rate:.0f} writes/s",
+            f"{through.median_seconds * 1e3:.0f} ms, {through.rate:.0f} writes/s, {used * 1e3:.1f} ms CPU/write",
+            "",
+        )
+
+
 async def run(console: Console) -> None:
     """Measure everything and print the table."""
     with tempfile.TemporaryDirectory(prefix="praefect-bench-") as directory:
@@ -244,8 +261,10 @@ async def run(console: Console) -> None:
                 f"memory, {SLOW_READERS} slow readers", "", f"{await slow_readers(targets[1], oid):.0f} MiB", ""
             )
             table.add_row("exec to healthy", "", f"{healthy:.2f} s", "")
-            console.print(table)
+            await add_writes(table, cluster, targets[1].pid or 0)
             await peer.stop()
+        table.add_row("statements per write", "", f"{await statements_per_write(root / 'statements'):.1f}", "")
+        console.print(table)
 
 
 if __name__ == "__main__":
