@@ -40,6 +40,9 @@ class MemoryTransport(asyncio.Transport):
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
 
+    def set_extra_info(self, name: str, value: object) -> None:
+        self._extra[name] = value
+
     def get_protocol(self) -> asyncio.Protocol:
         return self._protocol
 

@@ -33,6 +33,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.skipped
 
+    def pass_over(self, seconds: float) -> None:
+        self._virtual.skipped += seconds
+
+
+def stand_still(seconds: float) -> None:
+    """Let time pass at once, as for a process that was stopped: timers that were due fire late."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.pass_over(seconds)
+
 
 def run_virtual(main: Coroutine[object, object, None]) -> None:
     """Run a test's body on virtual time; errors that callbacks raise fail it."""

@@ -204,12 +204,14 @@ class DriverConnection(Outbound, asyncio.BufferedProtocol, asyncio.Protocol):
         if self._is_oversized(head.headers):
             self.reset_violator(stream, ErrorCode.PROTOCOL_ERROR, "the response's head is too large")
             return
+        self.carried = True
         stream.got_head(head)
         if head.end_stream:
             self._got_end(stream)
 
     def got_data(self, stream: EngineStream, data: bytes, *, end: bool) -> None:
         """Payload arrived, counted in the windows as its size."""
+        self.carried = True
         if stream.error is not None or stream.abandoned:
             return
         if data:
@@ -228,6 +230,7 @@ class DriverConnection(Outbound, asyncio.BufferedProtocol, asyncio.Protocol):
         if self._is_oversized(headers):
             self.reset_violator(stream, ErrorCode.PROTOCOL_ERROR, "the trailers are too large")
             return
+        self.carried = True
         stream.trailers = headers
         self._got_end(stream)
 
@@ -264,6 +267,7 @@ class DriverConnection(Outbound, asyncio.BufferedProtocol, asyncio.Protocol):
     def got_ping(self, payload: bytes, *, ack: bool) -> None:
         """A PING arrived; its answer, if it wants one, is queued."""
         if ack:
+            self.carried = False
             self._pings.answered(payload)
             self._close_if_idle()
             return

@@ -102,6 +102,7 @@ class Limits:
     max_send_buffer: int = 1 << 20  # of one stream, between two writes
     keepalive_idle_seconds: float | None = 20.0  # PING after so long without inbound bytes; None: never
     keepalive_timeout_seconds: float = 20.0  # the connection is dead so long after an unanswered PING
+    keepalive_interval_seconds: float = 0.0  # between two PINGs, unless the peer has sent HEADERS or DATA since
     min_ping_interval_seconds: float | None = None  # server: more than two earlier PINGs → ENHANCE_YOUR_CALM; None: off
     handshake_timeout_seconds: float = 120.0  # until the peer's first SETTINGS
 

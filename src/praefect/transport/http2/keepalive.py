@@ -1,6 +1,8 @@
 """The clocks of a connection: the handshake's, and the one that asks a silent peer whether it is still there.
 
-One timer at a time per connection; arriving bytes only move a time stamp.
+One timer at a time per connection; arriving bytes only move a time stamp. A peer that has stopped is found by whoever
+asks soon, but gRPC servers end connections whose PINGs come often. They forgive each time they send HEADERS or DATA:
+two PINGs keep the interval unless such frames came after the answer to the first.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from praefect.transport.http2.outbound import Outbound
 
 PAYLOAD = bytes(8)
+_LATE_SECONDS = 1.0
 
 
 class Keepalive:
@@ -28,7 +31,7 @@ class Keepalive:
         self._connection = connection
         self._limits = limits
         self._idle = limits.keepalive_idle_seconds
-        self._asked_at = 0.0
+        self._asked_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -57,16 +60,26 @@ class Keepalive:
         connection = self._connection
         assert self._idle is not None  # noqa: S101 - the timer is not set otherwise
         now = connection.loop.time()
-        rest = connection.last_received + self._idle - now
+        rest = connection.last_heard() + self._idle - now
+        if rest <= 0 and not connection.carried:
+            # What lifts the wait may arrive at any time.
+            rest = min(self._asked_at + self._limits.keepalive_interval_seconds - now, self._idle)
         if rest > 0:
             self._after(rest, self._check)
-            return
+        else:
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
         self._asked_at = now
-        connection.send_ping(PAYLOAD)
+        self._connection.send_ping(PAYLOAD)
         self._after(self._limits.keepalive_timeout_seconds, self._expect_answer)
 
     def _expect_answer(self) -> None:
-        if self._connection.last_received < self._asked_at:
-            self._connection.give_up("keepalive timeout", ErrorCode.NO_ERROR)
-        else:
+        connection = self._connection
+        now = connection.loop.time()
+        if connection.last_heard() >= self._asked_at:
             self._check()
+        elif now - self._asked_at > self._limits.keepalive_timeout_seconds + _LATE_SECONDS:
+            self._ask(now)  # it was this process that stood still
+        else:
+            connection.give_up("keepalive timeout", ErrorCode.NO_ERROR)

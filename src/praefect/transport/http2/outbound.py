@@ -36,6 +36,7 @@ class Outbound:
         streams: those neither finished nor reset, by number.
         credit_step: how many consumed bytes are worth giving back.
         last_received: loop time of the last bytes from the peer.
+        carried: whether the peer has sent HEADERS or DATA since it last answered a PING.
         paused: whether the transport is full.
         closing: whether the last GOAWAY was said; nothing that still arrives counts.
     """
@@ -61,6 +62,7 @@ class Outbound:
         "_transport",
         "_unflushed",
         "_unread",
+        "carried",
         "closing",
         "credit_step",
         "is_client",
@@ -78,6 +80,7 @@ class Outbound:
         self.streams: dict[int, EngineStream] = {}
         self.credit_step = max(1, limits.initial_window_size // 8)
         self.last_received = self.loop.time()
+        self.carried = True
         self.paused = False
         self.closing = False
         self._transport: asyncio.Transport | None = None
@@ -200,6 +203,11 @@ class Outbound:
     def give_back(self, stream: EngineStream) -> None:
         """Credit what a stream handed out."""
         self._codec.credit(stream, stream.take_handed())
+
+    def last_heard(self) -> float:
+        """Return the loop time of the last bytes from the peer, those included that came beside this connection."""
+        beside: float | None = self._transport.get_extra_info("last_received") if self._transport is not None else None
+        return self.last_received if beside is None else max(self.last_received, beside)
 
     def send_ping(self, payload: bytes) -> None:
         """Send a PING at once."""

@@ -52,7 +52,8 @@ class Traffic(Protocol):
 class YamuxConnection(asyncio.Protocol):
     """One side of a yamux session; its streams are transports.
 
-    The connection is always read, however slow the readers of single streams are. What is written in one turn of the
+    The connection is always read, however slow the readers of single streams are; ``last_received`` is the loop time of
+    the last bytes. What is written in one turn of the
     loop leaves in one write, streams with much to send take turns, and a connection that takes no more pauses them all.
 
     Args:
@@ -87,6 +88,7 @@ class YamuxConnection(asyncio.Protocol):
         self._first: StreamTransport | None = None
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self.last_received = self._loop.time()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._openers: deque[asyncio.Future[None]] = deque()
         self._writing_paused = False
@@ -196,6 +198,7 @@ class YamuxConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
+        self.last_received = self._loop.time()
         if self._traffic is not None:
             self._traffic.on_read(len(data))
         self._feeding = True

@@ -70,7 +70,12 @@ class StreamTransport(asyncio.Transport):
         return self._stream.acknowledged
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Return what is known of the connection underneath, without its socket."""
+        """Return what is known of the connection underneath, without its socket.
+
+        ``last_received`` is the loop time of its last bytes, on whichever stream.
+        """
+        if name == "last_received":
+            return self._connection.last_received
         return self._connection.get_extra_info(name, default) if name in _SHARED_INFO else default
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

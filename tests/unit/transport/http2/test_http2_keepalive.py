@@ -10,18 +10,21 @@ import pytest
 from praefect.transport.http2 import ConnectionUnavailableError, ErrorCode, Limits, StreamClosedError
 from tests.support.http2_pair import (
     ACK,
+    DATA,
     GOAWAY,
     PING,
     PREFACE,
     QUIET,
+    Pair,
     RawPeer,
     frame,
     headers,
     join,
+    parse,
     raw_client,
     raw_server,
 )
-from tests.support.virtual_time import run_virtual
+from tests.support.virtual_time import run_virtual, stand_still
 
 WATCHED = Limits(keepalive_idle_seconds=20, keepalive_timeout_seconds=20)
 
@@ -201,5 +204,128 @@ def test_without_an_interval_pings_are_only_bounded(engine_name: str) -> None:
             peer.feed(ASK)
         await asyncio.sleep(0)
         assert not peer.wire.closed
+
+    run_virtual(scene())
+
+
+# --- a peer that is asked soon ---
+
+CLOSE = Limits(keepalive_idle_seconds=1.25, keepalive_timeout_seconds=2.0, keepalive_interval_seconds=10.0)
+
+
+def _asked(wire_bytes: bytes | bytearray) -> int:
+    return len([item for item in parse(wire_bytes) if item.kind == PING and not item.flags & ACK])
+
+
+async def _call(pair: Pair) -> None:
+    stream, served = await pair.open(end_stream=True)
+    served.send_head(200, [], end_stream=True)
+    await stream.response()
+
+
+def test_a_silent_peer_is_given_up_soon(engine_name: str) -> None:
+    async def scene() -> None:
+        peer = raw_client(engine_name, CLOSE)
+        streams = [await peer.connection.open_stream("POST", "http", "test", "/a", []) for _ in range(3)]
+        await asyncio.sleep(3.2)
+        assert not _closed(peer)
+        await asyncio.sleep(0.1)
+        assert _closed(peer)
+        for stream in streams:
+            with pytest.raises(StreamClosedError, match="keepalive timeout"):
+                await stream.response()
+
+    run_virtual(scene())
+
+
+def test_a_quiet_peer_is_not_asked_too_often(engines: tuple[str, str]) -> None:
+    async def scene() -> None:
+        strict = replace(QUIET, min_ping_interval_seconds=10)
+        pair = await join(*engines, client_limits=CLOSE, server_limits=strict)
+        stream, served = await pair.open()
+        await asyncio.sleep(600)
+        assert _asked(pair.client_wire.written) in range(50, 61)
+        served.send_head(200, [], end_stream=True)
+        await stream.response()
+        assert not pair.client.closed
+
+    run_virtual(scene())
+
+
+def test_a_peer_that_answers_calls_is_asked_in_every_pause_and_does_not_mind(engines: tuple[str, str]) -> None:
+    async def scene() -> None:
+        strict = replace(QUIET, min_ping_interval_seconds=10)
+        pair = await join(*engines, client_limits=CLOSE, server_limits=strict)
+        for _ in range(100):
+            await asyncio.sleep(2)
+            await _call(pair)
+        assert _asked(pair.client_wire.written) > 60
+        assert not pair.client.closed
+
+    run_virtual(scene())
+
+
+def test_a_peer_is_given_up_soon_although_it_has_just_been_asked(engine_name: str) -> None:
+    """The last PING was answered, then a call was, then the peer stopped."""
+
+    async def scene() -> None:
+        peer = raw_client(engine_name, CLOSE)
+        stream = await peer.connection.open_stream("POST", "http", "test", "/a", [])
+        await asyncio.sleep(1.5)
+        peer.feed(frame(PING, bytes(8), flags=ACK))
+        await asyncio.sleep(0.5)
+        peer.feed(headers(stream.id, [(b":status", b"200")]))
+        await asyncio.sleep(3.2)
+        assert not _closed(peer)
+        await asyncio.sleep(0.1)
+        assert _closed(peer)
+
+    run_virtual(scene())
+
+
+def test_a_peer_that_sends_data_is_not_asked(engine_name: str) -> None:
+    async def scene() -> None:
+        peer = raw_client(engine_name, CLOSE)
+        stream = await peer.connection.open_stream("POST", "http", "test", "/a", [])
+        peer.feed(headers(stream.id, [(b":status", b"200")]))
+        for _ in range(100):
+            await asyncio.sleep(1)
+            peer.feed(frame(DATA, b"x", stream=stream.id))
+            assert await stream.receive() == b"x"
+        assert _pings(peer) == 0
+
+    run_virtual(scene())
+
+
+def test_bytes_beside_the_connection_are_a_sign_of_life(engine_name: str) -> None:
+    """A session that carries the connection among others is full of what another stream sends."""
+
+    async def scene() -> None:
+        peer = raw_client(engine_name, CLOSE)
+        loop = asyncio.get_running_loop()
+        for _ in range(20):
+            peer.wire.set_extra_info("last_received", loop.time())
+            await asyncio.sleep(1)
+        assert _pings(peer) == 0
+        await asyncio.sleep(0.5)
+        assert _pings(peer) == 1
+        peer.wire.set_extra_info("last_received", loop.time())
+        await asyncio.sleep(2.5)
+        assert not _closed(peer)
+
+    run_virtual(scene())
+
+
+def test_a_process_that_stood_still_asks_again(engine_name: str) -> None:
+    async def scene() -> None:
+        peer = raw_client(engine_name, CLOSE)
+        await asyncio.sleep(2)
+        assert _pings(peer) == 1
+        stand_still(60)
+        await asyncio.sleep(0.1)
+        assert _pings(peer) == 2
+        peer.feed(frame(PING, bytes(8), flags=ACK))
+        await asyncio.sleep(3)
+        assert not _closed(peer)
 
     run_virtual(scene())
