@@ -21,7 +21,8 @@ class MemoryTransport(asyncio.Transport):
     """
 
     def __init__(self, *, record: bool = False) -> None:
-        super().__init__({"peername": ("192.0.2.1", 4242)})
+        self._info: dict[str, object] = {"peername": ("192.0.2.1", 4242)}
+        super().__init__(self._info)
         self.peer: MemoryTransport | None = None
         self.written = bytearray()
         self.stalled = False
@@ -41,7 +42,7 @@ class MemoryTransport(asyncio.Transport):
         self._protocol = protocol
 
     def set_extra_info(self, name: str, value: object) -> None:
-        self._extra[name] = value
+        self._info[name] = value
 
     def get_protocol(self) -> asyncio.Protocol:
         return self._protocol

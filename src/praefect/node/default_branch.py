@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from praefect.domain.errors import InternalError, PraefectError
+from praefect.domain.references import is_reference_name
 from praefect.node.git.command import Command
-from praefect.node.git.names import HEADS_PREFIX, is_reference_name
+from praefect.node.git.names import HEADS_PREFIX
 from praefect.node.git.object_format import object_format_of
 from praefect.node.quoting import quote
 from praefect.node.storage.durable import publish, sync_file

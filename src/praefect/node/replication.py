@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import Message
 
 from praefect.domain.errors import InternalError, NotFoundError, PraefectError
+from praefect.domain.references import is_reference_name
 from praefect.node.creation import Blueprint, create_repository
 from praefect.node.custom_hooks import set_custom_hooks
 from praefect.node.default_branch import head_target, set_default_branch
-from praefect.node.git.names import is_reference_name
 from praefect.node.git.object_format import ObjectFormat
 from praefect.node.git.revisions import resolve_commit
 from praefect.node.housekeeping.dead_locks import clear_dead_locks

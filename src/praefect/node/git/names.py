@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from praefect.domain.errors import InvalidArgumentError
+from praefect.domain.references import is_reference_name
 
 _WHITESPACE = re.compile(rb"\s")
-_BAD_REFERENCE = re.compile(rb"[\x00-\x20\x7f:?\[\\^~*]|\.\.|@\{")
 
 HEAD = b"HEAD"
 HEADS_PREFIX = b"refs/heads/"
@@ -74,17 +74,6 @@ def check_reference_name(name: bytes) -> bytes:
     if not is_reference_name(name):
         raise InvalidReferenceNameError("invalid reference format")
     return name
-
-
-def is_reference_name(name: bytes) -> bool:
-    """Tell whether git would accept ``name`` as a reference below ``refs/``.
-
-    Source: git-check-ref-format(1).
-    """
-    if not name.startswith(b"refs/") or _BAD_REFERENCE.search(name) or name.endswith((b"/", b".")):
-        return False
-    parts = name.split(b"/")
-    return all(part and not part.startswith(b".") and not part.endswith(b".lock") for part in parts)
 
 
 def branch_reference(name: bytes) -> bytes:

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
+from praefect.domain.references import is_reference_name
 from praefect.node.git.names import (
     InvalidReferenceNameError,
     InvalidRevisionError,
     check_pseudo_revision,
     check_reference_name,
     check_revision,
-    is_reference_name,
 )
 from praefect.node.git.object_format import InvalidObjectIdError, ObjectFormat
 from praefect.node.git.references import decode_page_token, encode_page_token, ref_pattern

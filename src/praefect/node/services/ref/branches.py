@@ -6,10 +6,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from praefect.domain.errors import InvalidArgumentError, PraefectError
+from praefect.domain.references import is_reference_name
 from praefect.node.default_branch import find_default_branch, head_target
 from praefect.node.git.command import Command
 from praefect.node.git.errors import GitCommandError
-from praefect.node.git.names import HEADS_PREFIX, TAGS_PREFIX, is_reference_name
+from praefect.node.git.names import HEADS_PREFIX, TAGS_PREFIX
 from praefect.node.git.object_format import object_format_of
 from praefect.node.git.references import Listing, PageTokenError, collect_references
 from praefect.node.quoting import quote

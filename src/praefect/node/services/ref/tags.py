@@ -6,7 +6,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from praefect.domain.errors import InternalError, InvalidArgumentError
-from praefect.node.git.names import TAGS_PREFIX, check_pseudo_revision, is_reference_name, tag_reference
+from praefect.domain.references import is_reference_name
+from praefect.node.git.names import TAGS_PREFIX, check_pseudo_revision, tag_reference
 from praefect.node.git.objects import commit_message, parse_tag, tag_message
 from praefect.node.git.references import Listing, PageTokenError, Reference, collect_references
 from praefect.node.git.revisions import rev_list
