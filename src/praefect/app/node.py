@@ -15,6 +15,7 @@ from pathlib import Path
 
 from praefect.app.node_runtime import runtime_directory
 from praefect.app.node_server import NodeServices, build_server
+from praefect.app.reserved_sockets import ReservedSockets
 from praefect.config.node import GitlabConfig, NodeConfig
 from praefect.domain.errors import InternalError
 from praefect.node.context import NodeContext
@@ -44,10 +45,11 @@ from praefect.observability.process_metrics import BuildInfo, ProcessCollector, 
 from praefect.runtime.service_manager import ServiceManager
 from praefect.runtime.signals import Stop, stop_on_signals
 from praefect.runtime.ticker import IntervalTicker
+from praefect.transport.addresses import InvalidAddressError
 from praefect.transport.backchannel import BackchannelRegistry
 from praefect.transport.grpc.server import Server
 from praefect.transport.http2 import engine
-from praefect.transport.listen import ListenAddress, ListenerKind, ListenOptions, ServerTls, listen
+from praefect.transport.listen import ListenAddress, ListenerKind, ListenOptions, ServerTls, check_certificate, listen
 
 RECOVERY_INTERVAL = timedelta(hours=1)
 CATFILE_INTERVAL = timedelta(seconds=10)
@@ -101,19 +103,26 @@ async def serve(config: NodeConfig) -> None:
 
 @asynccontextmanager
 async def run_node(config: NodeConfig, stop: Stop) -> AsyncIterator[list[ListenAddress]]:
-    """Serve until left; yields the addresses that were bound, the internal one apart."""
+    """Serve until left; yields the addresses that were bound, the internal one apart.
+
+    Where it listens, and with which certificate, is made sure of before anything is started.
+    """
+    sockets = ReservedSockets()
     async with AsyncExitStack() as stack:
+        for address in listen_addresses(config):
+            check_certificate(address, _tls(config))
+        stack.enter_context(sockets.reserve([*listen_addresses(config), *metrics_addresses(config)]))
         directory = stack.enter_context(runtime_directory(config.runtime_dir))
         backchannels = BackchannelRegistry()
         context = await _context(stack, config, directory, backchannels)
-        address = NodeAddress(
+        node_address = NodeAddress(
             runtime_directory=directory,
             internal_socket=directory / "sock.d" / "intern",
             internal_socket_token=config.auth.token,
         )
         handlers = await _handlers(stack, config, context)
         hooks = await stack.enter_async_context(
-            HookRuntime(address=address, storages=context.storages, handlers=handlers)
+            HookRuntime(address=node_address, storages=context.storages, handlers=handlers)
         )
         context = context.with_hooks(hooks.setups)
         loops = await stack.enter_async_context(_loops())
@@ -126,8 +135,13 @@ async def run_node(config: NodeConfig, stop: Stop) -> AsyncIterator[list[ListenA
             changes=changes,
             version=version(),
         )
-        bound = await _listen(stack, config, services, backchannels, stop, address.internal_socket)
-        await _start_metrics(stack, config, services.collectors, loops.group)
+        # Hooks need the internal listener; on the way out the others go first.
+        await _listen_internally(stack, config, services, backchannels, node_address.internal_socket)
+        server = await stack.enter_async_context(build_server(config, services, internal=False))
+        stack.push_async_callback(_drain, server, config, stop)
+        bound = await _listen(stack, config, server, backchannels, sockets)
+        if config.prometheus_listen_addr:
+            await _start_metrics(stack, config, services.collectors, loops.group, sockets)
         _start_loops(loops, config, context, changes)
         yield bound
 
@@ -206,32 +220,39 @@ def _secret(gitlab: GitlabConfig) -> str:
         raise NodeStartError(f'gitlab.secret_file: cannot read "{gitlab.secret_file}": {exc.strerror}') from exc
 
 
-async def _listen(
+async def _listen_internally(
     stack: AsyncExitStack,
     config: NodeConfig,
     services: NodeServices,
     backchannels: BackchannelRegistry,
-    stop: Stop,
     internal_socket: Path,
-) -> list[ListenAddress]:
-    """Open the internal listener, which hooks need, then the others; on the way out they go first."""
+) -> None:
+    server = await stack.enter_async_context(build_server(config, services, internal=True))
+    stack.push_async_callback(server.drain, _INTERNAL_GRACE_SECONDS)
+    address = ListenAddress(kind=ListenerKind.UNIX, path=str(internal_socket))
     options = ListenOptions(engine=engine(config.http2.engine.value))
-    internal = await stack.enter_async_context(build_server(config, services, internal=True))
-    stack.push_async_callback(internal.drain, _INTERNAL_GRACE_SECONDS)
-    await stack.enter_async_context(
-        listen(
-            ListenAddress(kind=ListenerKind.UNIX, path=str(internal_socket)),
-            internal,
-            backchannels=backchannels,
-            options=options,
-        )
-    )
-    server = await stack.enter_async_context(build_server(config, services, internal=False))
-    stack.push_async_callback(_drain, server, config, stop)
+    await stack.enter_async_context(listen(address, server, backchannels=backchannels, options=options))
+
+
+async def _listen(
+    stack: AsyncExitStack,
+    config: NodeConfig,
+    server: Server,
+    backchannels: BackchannelRegistry,
+    sockets: ReservedSockets,
+) -> list[ListenAddress]:
+    options = ListenOptions(engine=engine(config.http2.engine.value))
     bound = []
     for address in listen_addresses(config):
         listener = await stack.enter_async_context(
-            listen(address, server, backchannels=backchannels, tls=_tls(config), options=options)
+            listen(
+                address,
+                server,
+                backchannels=backchannels,
+                tls=_tls(config),
+                sock=sockets.take(address),
+                options=options,
+            )
         )
         bound.append(listener.address)
         _log.info("listening at address", address=listener.address.text, schema=address.kind.value)
@@ -252,6 +273,19 @@ def listen_addresses(config: NodeConfig) -> Sequence[ListenAddress]:
         (config.tls_listen_addr, ListenerKind.TLS),
     )
     return [ListenAddress.parse(text, kind) for text, kind in wanted if text]
+
+
+def metrics_addresses(config: NodeConfig) -> Sequence[ListenAddress]:
+    """Return where metrics are scraped, if anywhere.
+
+    Raises:
+        NodeStartError: the value cannot be understood.
+    """
+    text = config.prometheus_listen_addr
+    try:
+        return [ListenAddress.parse(text)] if text else []
+    except InvalidAddressError as exc:
+        raise NodeStartError(f'prometheus_listen_addr: cannot listen on "{text}": {exc}') from exc
 
 
 def _tls(config: NodeConfig) -> ServerTls | None:
@@ -299,19 +333,17 @@ def _start_loops(loops: Loops, config: NodeConfig, context: NodeContext, changes
 
 
 async def _start_metrics(
-    stack: AsyncExitStack, config: NodeConfig, collectors: Sequence[Collector], tasks: asyncio.TaskGroup
+    stack: AsyncExitStack,
+    config: NodeConfig,
+    collectors: Sequence[Collector],
+    tasks: asyncio.TaskGroup,
+    sockets: ReservedSockets,
 ) -> None:
-    if not config.prometheus_listen_addr:
-        return
     build = BuildInfo(module_path="gitaly", version=version())
     registry = Registry(*collectors, ProcessCollector(), RuntimeCollector(), build)
     _log.info("Starting prometheus listener", address=config.prometheus_listen_addr)
-    try:
-        await stack.enter_async_context(
-            serve_metrics(
-                config.prometheus_listen_addr, registry, tasks=tasks, query_timeout=config.prometheus.scrape_timeout
-            )
+    for address in metrics_addresses(config):
+        page = serve_metrics(
+            sockets.take(address), registry, tasks=tasks, query_timeout=config.prometheus.scrape_timeout
         )
-    except (OSError, ValueError) as exc:
-        text = f'prometheus_listen_addr: cannot listen on "{config.prometheus_listen_addr}": {exc}'
-        raise NodeStartError(text) from exc
+        await stack.enter_async_context(page)

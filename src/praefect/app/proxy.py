@@ -15,6 +15,7 @@ from praefect.app.proxy_parts import (
     Parts,
     layouts_of,
     listen_addresses,
+    metrics_addresses,
     node_addresses,
     node_options,
     praefect_name,
@@ -70,21 +71,26 @@ async def serve(config: PraefectConfig, version: str) -> None:
 async def run_proxy(
     config: PraefectConfig, version: str, stop: Stop, handover: Handover | None = None
 ) -> AsyncIterator[Parts]:
-    """Serve until left; on the way out accept no more, let calls end, then stop the loops."""
+    """Serve until left; on the way out accept no more, let calls end, then stop the loops.
+
+    Where it listens is made sure of before anything is started, and clients are let in last.
+    """
     handover = handover or Handover({})
-    async with _parts(config, version) as parts, open_loops() as loops:
-        _start_listening_loops(parts, loops)
-        if not await _wait_for_first_round(parts, stop):
-            yield parts
-            return
-        async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(open_server(parts))
-            await stack.enter_async_context(_drained(server, config, stop))
-            await _open_listeners(parts, server, stack, handover)
-            if config.prometheus_listen_addr:
-                await stack.enter_async_context(open_metrics_endpoint(parts, loops.group, handover.listening_socket))
-            start_loops(parts, loops)
-            yield parts
+    with handover.reserved([*listen_addresses(config), *metrics_addresses(config)]):
+        async with _parts(config, version) as parts, open_loops() as loops:
+            _start_listening_loops(parts, loops)
+            if not await _wait_for_first_round(parts, stop):
+                yield parts
+                return
+            async with AsyncExitStack() as stack:
+                server = await stack.enter_async_context(open_server(parts))
+                await stack.enter_async_context(_drained(server, config, stop))
+                await _open_listeners(parts, server, stack, handover)
+                if config.prometheus_listen_addr:
+                    endpoint = open_metrics_endpoint(parts, loops.group, handover.listening_socket)
+                    await stack.enter_async_context(endpoint)
+                start_loops(parts, loops)
+                yield parts
 
 
 @asynccontextmanager

@@ -124,6 +124,15 @@ def listen_addresses(config: PraefectConfig) -> list[ListenAddress]:
     return addresses
 
 
+def metrics_addresses(config: PraefectConfig) -> list[ListenAddress]:
+    """Return where metrics are scraped, if anywhere.
+
+    Raises:
+        InvalidAddressError: the value cannot be understood.
+    """
+    return [ListenAddress.parse(config.prometheus_listen_addr)] if config.prometheus_listen_addr else []
+
+
 def server_tls(config: PraefectConfig) -> ServerTls | None:
     """Return what the TLS listener presents, ``None`` if nothing is configured."""
     tls = config.tls

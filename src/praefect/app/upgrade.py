@@ -17,16 +17,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import MutableMapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from praefect.app.reserved_sockets import ReservedSockets
 from praefect.domain.errors import InternalError
 from praefect.observability.log import get_logger
 from praefect.runtime.service_manager import ServiceManager
 from praefect.runtime.signals import Stop
-from praefect.transport.listen import ListenAddress, ListenError, open_socket
+from praefect.transport.listen import ListenAddress, ListenError
 
 CAUSE = "graceful upgrade"
 READY_SECONDS = 60.0
@@ -63,17 +64,33 @@ class Handover:
         inherited = json.loads(environment.pop(_INHERITED, "{}"))
         self._predecessor = _socket(inherited["ready"]) if inherited else None
         self._inherited = {name: _socket(number) for name, number in inherited.get("sockets", {}).items()}
+        self._reserved = ReservedSockets()
         self._open: dict[str, socket.socket] = {}
 
     def __enter__(self) -> Self:
-        if self._predecessor is None:
-            self._write_pid()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._drop_unused()
         if self._predecessor is not None:
             self._predecessor.close()
+
+    @contextmanager
+    def reserved(self, addresses: Iterable[ListenAddress]) -> Iterator[None]:
+        """Make sure of all addresses that were not inherited, within the block; then this process is in charge.
+
+        Raises:
+            BootstrapError: nobody can listen at one of them.
+        """
+        with ExitStack() as stack:
+            new = [address for address in addresses if str(address) not in self._inherited]
+            try:
+                stack.enter_context(self._reserved.reserve(new))
+            except ListenError as exc:
+                raise _bootstrap_error(exc) from exc
+            if self._predecessor is None:
+                self._write_pid()
+            yield
 
     def listening_socket(self, address: ListenAddress) -> socket.socket:
         """Return the socket of an address: the inherited one, else a new one; whoever gets it closes it.
@@ -85,9 +102,9 @@ class Handover:
         sock = self._inherited.pop(name, None)
         if sock is None:
             try:
-                sock = open_socket(address)
+                sock = self._reserved.take(address)
             except ListenError as exc:
-                raise BootstrapError(f"unable to start the bootstrap: can't create new listener: {exc}") from exc
+                raise _bootstrap_error(exc) from exc
         self._open[name] = sock
         return sock
 
@@ -168,6 +185,10 @@ class Handover:
         temporary = path.with_name(f"{path.name}.new")
         temporary.write_text(str(os.getpid()))
         temporary.replace(path)
+
+
+def _bootstrap_error(error: ListenError) -> BootstrapError:
+    return BootstrapError(f"unable to start the bootstrap: can't create new listener: {error}")
 
 
 def _socket(number: int) -> socket.socket:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import stat
+import tempfile
 import weakref
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -30,7 +32,7 @@ from praefect.transport.yamux import LISTENER_SETTINGS, Traffic, YamuxConnection
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from praefect.transport.grpc.server import Server
 
@@ -41,13 +43,18 @@ __all__ = [
     "Listener",
     "ListenerKind",
     "ServerTls",
+    "accept_from",
+    "bind_socket",
+    "check_certificate",
     "listen",
+    "open_socket",
 ]
 
 SERVER_LIMITS = Limits(keepalive_idle_seconds=300.0, keepalive_timeout_seconds=20.0, min_ping_interval_seconds=10.0)
 """Source: the Praefect wire reference, section 8.1."""
 
 _SETTLE_SECONDS = 1.0
+_MAX_PATH_BYTES = 107
 
 
 class ListenError(PraefectError):
@@ -278,15 +285,65 @@ def open_socket(address: ListenAddress, *, reuse_port: bool = False) -> socket.s
     Raises:
         ListenError: it cannot be done.
     """
+    is_unix = address.kind is ListenerKind.UNIX
+    with _explained(address):
+        sock = _open_unix(address.path) if is_unix else _open_tcp(address, reuse_port=reuse_port)
+    accept_from(sock, address)
+    return sock
+
+
+def bind_socket(address: ListenAddress) -> socket.socket | None:
+    """Make sure of an address without listening yet: clients are still refused.
+
+    Returns:
+        The bound socket, for ``accept_from``; ``None`` for a unix socket, whose file appears only once it is listened
+        on, so that a running process loses it to nobody who does not start in the end.
+
+    Raises:
+        ListenError: nobody can listen there.
+    """
+    with _explained(address):
+        if address.kind is not ListenerKind.UNIX:
+            return _open_tcp(address, reuse_port=False)
+        _check_socket_path(Path(address.path))
+    return None
+
+
+def accept_from(sock: socket.socket, address: ListenAddress) -> None:
+    """Let clients connect to a bound socket; closed if that fails.
+
+    Raises:
+        ListenError: somebody else was first.
+    """
+    try:
+        with _explained(address):
+            # Who finds the port in use learns it now, and not from the first client.
+            sock.listen()
+    except ListenError:
+        sock.close()
+        raise
+
+
+@contextlib.contextmanager
+def _explained(address: ListenAddress) -> Iterator[None]:
     network = "unix" if address.kind is ListenerKind.UNIX else "tcp"
     try:
-        if address.kind is ListenerKind.UNIX:
-            return _open_unix(address.path)
-        return _open_tcp(address, reuse_port=reuse_port)
+        yield
     except OSError as exc:
         step = "" if isinstance(exc, socket.gaierror) else "bind: "
         msg = f"listen {network} {address.text}: {step}{describe(exc)}"
         raise ListenError(msg) from exc
+
+
+def _check_socket_path(path: Path) -> None:
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    # Permissions do not tell everything: the file system may be read-only.
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def _open_unix(path: str) -> socket.socket:
@@ -326,13 +383,20 @@ def _tcp_socket(family: int, *, reuse_port: bool) -> socket.socket:
 def _bind(sock: socket.socket, target: str | tuple[object, ...]) -> socket.socket:
     try:
         sock.bind(target)
-        # Who finds the port in use learns it now, and not from the first client.
-        sock.listen()
     except BaseException:
         sock.close()
         raise
     sock.setblocking(False)
     return sock
+
+
+def check_certificate(address: ListenAddress, tls: ServerTls | None) -> None:
+    """Make sure that a listener has what it needs for TLS.
+
+    Raises:
+        ListenError: it has no certificate, or one that cannot be read.
+    """
+    _tls_context(address, tls)
 
 
 def _tls_context(address: ListenAddress, tls: ServerTls | None) -> ssl.SSLContext | None:
