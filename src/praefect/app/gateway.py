@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from praefect.app.reserved_sockets import ReservedSockets
 from praefect.config.gateway import GatewayConfig
 from praefect.domain.errors import InternalError
 from praefect.gateway.access import Access
@@ -29,7 +31,9 @@ from praefect.runtime.completions import Completions
 from praefect.runtime.service_manager import ServiceManager
 from praefect.runtime.signals import stop_on_signals
 from praefect.runtime.ticker import IntervalTicker
+from praefect.transport import addresses
 from praefect.transport.dial import ClientTls
+from praefect.transport.peer import ListenerKind
 
 GRACE_SECONDS = 30.0
 CLEAN_INTERVAL = timedelta(minutes=1)
@@ -57,6 +61,10 @@ class ListenAddress:
             raise GatewayStartError(f'listen_addr "{text}" is not host:port')
         return cls(host=host.strip("[]"), port=int(port))
 
+    def to_bind(self) -> addresses.ListenAddress:
+        """Return it as sockets are opened by."""
+        return addresses.ListenAddress(kind=ListenerKind.TCP, host=self.host, port=self.port)
+
 
 @web.middleware
 async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -71,59 +79,61 @@ async def correlate(request: web.Request, handler: Handler) -> web.StreamRespons
 async def run_gateway(config: GatewayConfig, directory: Path) -> AsyncIterator[str]:
     """Serve until left; yields the address that clients use.
 
+    Where it listens, and with which certificate, is made sure of before anything is opened: who cannot serve must not
+    touch the creations of the one that does.
+
     Args:
         config: what to serve.
         directory: of the configuration file; relative paths in it are relative to this.
     """
-    listen = ListenAddress.parse(config.listen_addr)
+    address = ListenAddress.parse(config.listen_addr).to_bind()
     scheme = "https" if config.tls.certificate_path else "http"
     external_url = config.external_url or f"{scheme}://{config.listen_addr}"
     access = Access(config.users, config.protections)
-    async with (
-        open_projects(directory / config.database_path) as projects,
-        open_storages(config.storages, tls=client_tls(config)) as storages,
-        Completions() as completions,
-    ):
-        await projects.abandon_creations()
-        lifecycle = ProjectLifecycle(projects, storages, completions)
-        application = web.Application(middlewares=[correlate])
-        parts = (
-            StatusPage(projects=projects, storages=storages, external_url=external_url),
-            InternalApi(secret=config.secret, access=access, projects=projects),
-            ProjectApi(
-                access=access, projects=projects, storages=storages, lifecycle=lifecycle, external_url=external_url
-            ),
-            SmartHttp(access=access, projects=projects, storages=storages),
-        )
-        for part in parts:
-            application.add_routes(part.routes())
-        cleaner = DeletionCleaner(projects, lifecycle)
-        async with _listen(application, listen, _server_tls(config)), asyncio.TaskGroup() as loops:
-            _log.info("listening at address", address=config.listen_addr)
-            clean = loops.create_task(
-                cleaner.run(IntervalTicker(CLEAN_INTERVAL, immediately=True)), name="clean deleted projects"
+    tls = _server_tls(config)
+    sockets = ReservedSockets()
+    with sockets.reserve([address]):
+        async with (
+            open_projects(directory / config.database_path) as projects,
+            open_storages(config.storages, tls=client_tls(config)) as storages,
+            Completions() as completions,
+        ):
+            await projects.abandon_creations()
+            lifecycle = ProjectLifecycle(projects, storages, completions)
+            application = web.Application(middlewares=[correlate])
+            parts = (
+                StatusPage(projects=projects, storages=storages, external_url=external_url),
+                InternalApi(secret=config.secret, access=access, projects=projects),
+                ProjectApi(
+                    access=access, projects=projects, storages=storages, lifecycle=lifecycle, external_url=external_url
+                ),
+                SmartHttp(access=access, projects=projects, storages=storages),
             )
-            try:
-                yield external_url
-            finally:
-                clean.cancel()
+            for part in parts:
+                application.add_routes(part.routes())
+            cleaner = DeletionCleaner(projects, lifecycle)
+            async with _listen(application, sockets.take(address), tls), asyncio.TaskGroup() as loops:
+                _log.info("listening at address", address=config.listen_addr)
+                clean = loops.create_task(
+                    cleaner.run(IntervalTicker(CLEAN_INTERVAL, immediately=True)), name="clean deleted projects"
+                )
+                try:
+                    yield external_url
+                finally:
+                    clean.cancel()
 
 
 @asynccontextmanager
-async def _listen(
-    application: web.Application, listen: ListenAddress, tls: ssl.SSLContext | None
-) -> AsyncIterator[None]:
+async def _listen(application: web.Application, sock: socket.socket, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
     """Serve until left; a client that goes away cancels what is done for it."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_SECONDS, handler_cancellation=True)
-    await runner.setup()
-    try:
+    with sock:
+        await runner.setup()
         try:
-            await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
-        except OSError as exc:
-            raise GatewayStartError(f"listen on {listen.host}:{listen.port}: {exc.strerror or exc}") from exc
-        yield
-    finally:
-        await runner.cleanup()
+            await web.SockSite(runner, sock, ssl_context=tls).start()
+            yield
+        finally:
+            await runner.cleanup()
 
 
 async def serve(config: GatewayConfig, directory: Path) -> None:
