@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from praefect.cli.command import Invocation
-    from praefect.config.praefect import PraefectConfig
+    from praefect.config.praefect import PraefectConfig, VirtualStorageConfig
 
 
 def run(invocation: Invocation) -> int | None:
@@ -41,13 +41,20 @@ def oddities(config: PraefectConfig) -> Iterator[tuple[str, dict[str, str]]]:
     if not config.failover.enabled and config.failover.election_strategy:
         strategy = config.failover.election_strategy
         yield "ignoring configured election strategy as failover is disabled", {"election_strategy": strategy}
-    for virtual in config.virtual_storages:
-        seen: set[str] = set()
-        for node in virtual.nodes:
-            if node.address in seen:
-                message = "more than one backend node is hosted at same address"
-                yield message, {"conflicting_address": node.address}
-            seen.add(node.address)
+    shared = [address for virtual in config.virtual_storages for address in _shared_addresses(virtual)]
+    for address in shared:
+        yield "more than one backend node is hosted at same address", {"conflicting_address": address}
+    if shared:
+        yield "your Praefect configuration may not offer actual redundancy", {}
+
+
+def _shared_addresses(virtual: VirtualStorageConfig) -> Iterator[str]:
+    """The addresses at which a virtual storage has a node already, once per further node."""
+    seen: set[str] = set()
+    for node in virtual.nodes:
+        if node.address in seen:
+            yield node.address
+        seen.add(node.address)
 
 
 def _serve(config: PraefectConfig, report: Callable[[str], None]) -> int | None:

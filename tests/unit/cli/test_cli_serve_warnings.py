@@ -22,5 +22,11 @@ def test_a_strategy_without_failover() -> None:
 
 def test_two_nodes_of_a_virtual_storage_at_one_address() -> None:
     assert warnings(GOOD.replace("gitaly-2:8075", "gitaly-1:8075")) == [
-        ("more than one backend node is hosted at same address", {"conflicting_address": "tcp://gitaly-1:8075"})
+        ("more than one backend node is hosted at same address", {"conflicting_address": "tcp://gitaly-1:8075"}),
+        ("your Praefect configuration may not offer actual redundancy", {}),
     ]
+
+
+def test_nodes_of_different_virtual_storages_may_share_an_address() -> None:
+    other = '[[virtual_storage]]\nname = "other"\n[[virtual_storage.node]]\nstorage = "s"\n'
+    assert warnings(f'{GOOD}\n{other}address = "tcp://gitaly-1:8075"\n') == []
