@@ -27,8 +27,6 @@ from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
 
-SECONDARY_SILENCE_SECONDS = 5.0
-
 _log = get_logger("praefect.StreamServerInterceptor")
 
 
@@ -137,7 +135,8 @@ class _Participants:
                 if not outcome.status.ok:
                     self._lose(names[position], outcome)
 
-            options = FanOutOptions(on_secondary_end=on_secondary_end, silence_seconds=SECONDARY_SILENCE_SECONDS)
+            # Secondaries are waited for as long as they live: the connection to one that falls silent is given up.
+            options = FanOutOptions(on_secondary_end=on_secondary_end)
             outcome = await fan_out(self._call, primary, list(reached.values()), options)
         self._calls.note_end(self._request.virtual_storage, self._route.primary, outcome.primary)
         ended = {**self._lost, **dict(zip(names, outcome.secondaries, strict=True))}

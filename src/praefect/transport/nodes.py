@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.proto import health_pb2
-from praefect.transport.dial import ClientTls, InvalidAddressError, YamuxSettings, open_channel
+from praefect.transport.dial import CLIENT_LIMITS, ClientTls, InvalidAddressError, YamuxSettings, open_channel
 from praefect.transport.grpc.channel import Channel, ChannelOptions
 from praefect.transport.grpc.retry import RetryPolicy
 from praefect.transport.grpc.server import Server
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
-from praefect.transport.http2 import Engine
+from praefect.transport.http2 import Engine, Limits
 from praefect.transport.http2 import engine as http2_engine
 from praefect.transport.methods import METHODS, Operation
 from praefect.transport.sidechannel import SidechannelRegistry
@@ -22,8 +21,12 @@ from praefect.transport.yamux import DIALLER_SETTINGS, Traffic
 
 RECONNECT_LIMIT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
-SILENCE_SECONDS = 4.0
-"""From the first check that stays unanswered to the end of the connection."""
+NODE_LIMITS = replace(
+    CLIENT_LIMITS, keepalive_idle_seconds=1.25, keepalive_timeout_seconds=2.0, keepalive_interval_seconds=10.0
+)
+"""A node that has sent nothing for longer than checks are apart is asked. One that says nothing for two seconds more
+has stopped, or cannot be reached: all calls on its connection end. A live one answers, whatever its calls are busy with.
+The interval is what nodes insist on. Source: the Praefect wire reference, section 8.1."""
 CONTENT_TYPE = "application/grpc+proxy>proto"
 """What every call to a node carries, as upstream's codec is named. Source: the Praefect wire reference, section 8.3."""
 
@@ -42,6 +45,7 @@ class NodeOptions:
         tls: how nodes reached by TLS are verified.
         yamux: limits of the multiplexed connections.
         engine: the HTTP/2 implementation.
+        limits: what a connection may cost, and when a silent one is given up.
         traffic: told of reads and writes of the multiplexed connections.
         observe: told of every call; see ``ChannelOptions``.
     """
@@ -49,6 +53,7 @@ class NodeOptions:
     tls: ClientTls = field(default_factory=ClientTls)
     yamux: YamuxSettings = DIALLER_SETTINGS
     engine: Engine = field(default_factory=http2_engine)
+    limits: Limits = NODE_LIMITS
     traffic: Traffic | None = None
     observe: Callable[[str, str], Callable[[Status], None]] | None = None
 
@@ -69,7 +74,6 @@ class NodePool:
     addresses: Mapping[tuple[VirtualStorage, Storage], NodeAddress]
     channels: Mapping[tuple[VirtualStorage, Storage], Channel]
     on_unreachable: Callable[[VirtualStorage, Storage], None] = field(default=lambda _virtual_storage, _storage: None)
-    _silent_since: dict[tuple[VirtualStorage, Storage], float] = field(default_factory=dict)
 
     def channel(self, virtual_storage: VirtualStorage, storage: Storage) -> Channel | None:
         """Return the channel to a node, ``None`` for one that is not configured."""
@@ -91,38 +95,21 @@ class NodePool:
     async def check(self, virtual_storage: VirtualStorage, storage: Storage, correlation_id: str) -> None:
         """Return if the node answers a health check with SERVING.
 
-        A connection on which checks stay unanswered for a while is given up: calls that wait on it end, and may be
-        sent elsewhere.
-
         Raises:
             StatusError: it does not.
         """
         channel = self.channels[virtual_storage, storage]
         if not channel.connected:
             channel.retry_now()
-        try:
-            response = await channel.unary(
-                "/grpc.health.v1.Health/Check",
-                health_pb2.HealthCheckRequest(),
-                health_pb2.HealthCheckResponse,
-                metadata=[("x-gitlab-correlation-id", correlation_id)],
-                timeout=CHECK_SECONDS,
-            )
-        except StatusError as exc:
-            self._note_silence((virtual_storage, storage), channel, exc.code)
-            raise
-        self._silent_since.pop((virtual_storage, storage), None)
+        response = await channel.unary(
+            "/grpc.health.v1.Health/Check",
+            health_pb2.HealthCheckRequest(),
+            health_pb2.HealthCheckResponse,
+            metadata=[("x-gitlab-correlation-id", correlation_id)],
+            timeout=CHECK_SECONDS,
+        )
         if response.status != health_pb2.HealthCheckResponse.SERVING:
             raise StatusError(StatusCode.UNAVAILABLE, "node is not serving")
-
-    def _note_silence(self, node: tuple[VirtualStorage, Storage], channel: Channel, code: StatusCode) -> None:
-        if code is not StatusCode.DEADLINE_EXCEEDED or channel.connection is None or not channel.connected:
-            self._silent_since.pop(node, None)
-            return
-        now = asyncio.get_running_loop().time()
-        if now - self._silent_since.setdefault(node, now) >= SILENCE_SECONDS:
-            del self._silent_since[node]
-            channel.connection.abort("the node is silent")
 
 
 @asynccontextmanager
@@ -158,6 +145,7 @@ async def open_nodes(
                         sidechannels=sidechannels,
                         yamux=options.yamux,
                         engine=options.engine,
+                        limits=options.limits,
                         traffic=options.traffic,
                         reconnect_limit_seconds=RECONNECT_LIMIT_SECONDS,
                         options=calls,

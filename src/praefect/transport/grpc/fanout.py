@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from praefect.transport.grpc.framing import frame
-from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome, interrupted, relay_response
-from praefect.transport.grpc.status import Status, StatusCode
-from praefect.transport.http2.interface import ErrorCode, StreamClosedError
+from praefect.transport.http2.interface import StreamClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from praefect.transport.grpc.server_call import ServerCall
 
 QUEUE_LENGTH = 16
-SILENT = Status(StatusCode.UNAVAILABLE, "secondary is silent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +40,11 @@ class FanOutOptions:
         hold: awaited once the primary's response has begun, before any of it is passed on.
         on_secondary_end: told the index of a secondary and its outcome as soon as it has ended.
         primary_failure_cancels: whether the secondaries are cancelled when the primary fails.
-        silence_seconds: once the primary has finished, a secondary whose connection answers no PING for so long is
-            not waited for any longer; ``None``: every secondary is waited for.
     """
 
     hold: Hold | None = None
     on_secondary_end: Callable[[int, DestinationOutcome], None] | None = None
     primary_failure_cancels: bool = True
-    silence_seconds: float | None = None
 
 
 DEFAULT_OPTIONS = FanOutOptions()
@@ -100,10 +94,9 @@ class _FanOut:
             primary = await relay_response(self._call, self._legs[0].call, self._options.hold)
             if not primary.status.ok and self._options.primary_failure_cancels:
                 self._cancel_secondaries()
-            watches = self._watch(tasks)
             if drains:
                 await asyncio.wait(drains)
-            for task in (*request, *watches):
+            for task in request:
                 task.cancel()
         return FanOutOutcome(primary=primary, secondaries=self._collect())
 
@@ -172,45 +165,9 @@ class _FanOut:
 
     async def _drain(self, index: int, call: ClientCall) -> None:
         await call.drain()
-        if self._outcomes[index] is None:
-            self._end(index, _outcome_of(call))
-
-    def _end(self, index: int, outcome: DestinationOutcome) -> None:
-        self._outcomes[index] = outcome
+        outcome = self._outcomes[index] = _outcome_of(call)
         if self._options.on_secondary_end is not None:
             self._options.on_secondary_end(index, outcome)
-
-    def _watch(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        silence = self._options.silence_seconds
-        if silence is None:
-            return []
-        return [
-            tasks.create_task(self._expect_life(index, leg.call, silence), name=f"fan-out watch {index}")
-            for index, leg in enumerate(self._legs[1:])
-            if self._outcomes[index] is None
-        ]
-
-    async def _expect_life(self, index: int, call: ClientCall, silence_seconds: float) -> None:
-        """Ping until the secondary has ended; give it up if an answer does not come in time."""
-        connection = call.stream.connection
-        try:
-            while self._outcomes[index] is None:
-                # Any traffic on the connection is life, other calls' and health checks included: peers end
-                # connections that PING often.
-                heard = asyncio.get_running_loop().time() - connection.last_received
-                if heard < silence_seconds:
-                    await asyncio.sleep(silence_seconds - heard)
-                    continue
-                async with asyncio.timeout(silence_seconds):
-                    await connection.ping()
-        except TimeoutError:
-            if self._outcomes[index] is None:
-                error = StreamClosedError("no answer to a probe", remote=True)
-                self._end(index, DestinationOutcome(status=SILENT, trailers=Metadata(), error=error))
-                call.stream.reset(ErrorCode.CANCEL)
-        except StreamClosedError:
-            # The connection is lost, and so is the call; its own task says so.
-            return
 
 
 def _outcome_of(call: ClientCall) -> DestinationOutcome:

@@ -18,6 +18,7 @@ from praefect.transport.grpc.connector import ConnectOptions
 from praefect.transport.grpc.retry import PREVIOUS_ATTEMPTS, RetryPolicy
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
 from praefect.transport.grpc.token import check_token
+from praefect.transport.http2 import Limits
 from tests.support.grpc_echo import (
     BOTH,
     DOWN,
@@ -429,6 +430,35 @@ async def test_a_peer_that_is_silent_is_given_up(engine_name: str) -> None:
         )
     listener.close()
     await listener.wait_closed()
+
+
+@pytest.mark.parametrize("interval_seconds", [0.0, 2.0])
+async def test_a_server_that_counts_pings_is_asked_soon_but_not_too_often(
+    engine_name: str, interval_seconds: float
+) -> None:
+    waiting = Waiting()
+    # The third PING in a row that comes within a second of the one before ends the connection.
+    counting: list[tuple[str, object]] = [
+        ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+        ("grpc.http2.max_ping_strikes", 2),
+    ]
+    limits = Limits(
+        keepalive_idle_seconds=0.1, keepalive_timeout_seconds=30, keepalive_interval_seconds=interval_seconds
+    )
+    with serve_stock(stock_handlers(waiting), options=counting) as port:
+        async with Channel(connector(port, engine_name, limits=limits)) as channel, channel.call(UNARY) as call:
+            await call.send(value(b"x").SerializeToString(), last=True)
+            await asyncio.to_thread(waiting.started.wait)
+            connection = channel.connection
+            assert connection is not None
+            if interval_seconds:
+                await asyncio.sleep(4.5)
+                waiting.ended.set()
+                assert (await call.drain()).ok
+                assert connection.accepts_streams
+            else:
+                assert await call.drain() == Status(StatusCode.UNAVAILABLE, "Too many pings")
+                assert not connection.accepts_streams
 
 
 async def test_closing_gives_up_an_attempt(engine_name: str) -> None:

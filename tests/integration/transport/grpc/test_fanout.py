@@ -12,10 +12,11 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from praefect.domain.errors import FailedPreconditionError
 from praefect.transport.grpc.channel import Channel
-from praefect.transport.grpc.fanout import SILENT, FanOutOptions
+from praefect.transport.grpc.fanout import FanOutOptions
 from praefect.transport.grpc.server import Server
 from praefect.transport.grpc.server_call import Interruption
 from praefect.transport.grpc.status import OK, Status, StatusCode, StatusError
+from praefect.transport.http2 import Limits
 from tests.support.grpc_echo import BOTH, ECHO, UNARY, UP, Echo, connector, serve, until, value
 from tests.support.grpc_proxy import FanningOut, Forwarder, proxying
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from praefect.transport.grpc.relay import DestinationOutcome
     from praefect.transport.grpc.server_call import ServerCall
     from tests.support.grpc_echo import Endpoint
+
+IMPATIENT = Limits(keepalive_idle_seconds=0.2, keepalive_timeout_seconds=0.5)
 
 
 class Node(Echo):
@@ -85,12 +88,10 @@ class Cluster:
 
 @asynccontextmanager
 async def running(
-    engine_name: str, *, silence_seconds: float | None = None, forwarders: dict[int, Forwarder] | None = None
+    engine_name: str, *, limits: Limits | None = None, forwarders: dict[int, Forwarder] | None = None
 ) -> AsyncIterator[Cluster]:
     ended: list[tuple[int, DestinationOutcome]] = []
-    options = FanOutOptions(
-        on_secondary_end=lambda index, outcome: ended.append((index, outcome)), silence_seconds=silence_seconds
-    )
+    options = FanOutOptions(on_secondary_end=lambda index, outcome: ended.append((index, outcome)))
     async with AsyncExitStack() as stack:
         nodes = [Node(b"A"), Node(b"B"), Node(b"C")]
         channels = []
@@ -101,7 +102,7 @@ async def running(
             if forwarders and index in forwarders:
                 forwarders[index].target = port
                 port = (await stack.enter_async_context(forwarders[index].running())).port
-            channels.append(await stack.enter_async_context(Channel(connector(port, engine_name))))
+            channels.append(await stack.enter_async_context(Channel(connector(port, engine_name, limits=limits))))
         handler = FanningOut(channels, options)
         proxy = await stack.enter_async_context(proxying(handler, engine_name))
         channel = await stack.enter_async_context(proxy.channel())
@@ -226,7 +227,7 @@ async def test_a_slow_destination_sets_the_pace(engine_name: str) -> None:
 
 async def test_a_silent_secondary_is_not_waited_for(engine_name: str) -> None:
     forwarder = Forwarder(0)
-    async with running(engine_name, silence_seconds=0.3, forwarders={2: forwarder}) as cluster:
+    async with running(engine_name, limits=IMPATIENT, forwarders={2: forwarder}) as cluster:
         cluster.nodes[1].go_on.clear()
         cluster.nodes[2].go_on.clear()
         async with asyncio.TaskGroup() as tasks:
@@ -239,5 +240,5 @@ async def test_a_silent_secondary_is_not_waited_for(engine_name: str) -> None:
         assert call.result() == value(b"A")
         outcome = cluster.handler.outcomes.get_nowait()
         assert outcome.secondaries[0].status == OK
-        assert outcome.secondaries[1].status == SILENT
+        assert outcome.secondaries[1].status.code is StatusCode.UNAVAILABLE
         assert outcome.secondaries[1].error is not None

@@ -244,7 +244,7 @@ def test_a_quiet_peer_is_not_asked_too_often(engines: tuple[str, str]) -> None:
         pair = await join(*engines, client_limits=CLOSE, server_limits=strict)
         stream, served = await pair.open()
         await asyncio.sleep(600)
-        assert _asked(pair.client_wire.written) in range(50, 61)
+        assert _asked(pair.client_wire.written) in range(50, 62)
         served.send_head(200, [], end_stream=True)
         await stream.response()
         assert not pair.client.closed
@@ -279,6 +279,40 @@ def test_a_peer_is_given_up_soon_although_it_has_just_been_asked(engine_name: st
         assert not _closed(peer)
         await asyncio.sleep(0.1)
         assert _closed(peer)
+
+    run_virtual(scene())
+
+
+def test_a_peer_is_given_up_soon_although_it_has_answered_a_moment_ago(engine_name: str) -> None:
+    """Nothing came since that would lift the wait between two PINGs."""
+
+    async def scene() -> None:
+        peer = raw_client(engine_name, CLOSE)
+        await peer.connection.open_stream("POST", "http", "test", "/a", [])
+        await asyncio.sleep(1.5)
+        assert _pings(peer) == 1
+        peer.feed(frame(PING, bytes(8), flags=ACK))
+        await asyncio.sleep(3.2)
+        assert _pings(peer) == 2
+        assert not _closed(peer)
+        await asyncio.sleep(0.1)
+        assert _closed(peer)
+
+    run_virtual(scene())
+
+
+def test_only_one_question_is_asked_before_its_time(engines: tuple[str, str]) -> None:
+    """A server that counts does not mind, however long it has nothing else to say."""
+
+    async def scene() -> None:
+        strict = replace(QUIET, min_ping_interval_seconds=10)
+        pair = await join(*engines, client_limits=CLOSE, server_limits=strict)
+        for _ in range(5):
+            asked = _asked(pair.client_wire.written)
+            await asyncio.sleep(60)
+            assert _asked(pair.client_wire.written) - asked in range(6, 9)
+            await _call(pair)
+        assert not pair.client.closed
 
     run_virtual(scene())
 
