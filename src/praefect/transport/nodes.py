@@ -25,8 +25,8 @@ NODE_LIMITS = replace(
     CLIENT_LIMITS, keepalive_idle_seconds=1.25, keepalive_timeout_seconds=2.0, keepalive_interval_seconds=10.0
 )
 """A node that has sent nothing for longer than checks are apart is asked. One that says nothing for two seconds more
-has stopped, or cannot be reached: all calls on its connection end. A live one answers, whatever its calls are busy with.
-The interval is what nodes insist on. Source: the Praefect wire reference, section 8.1."""
+has stopped, or cannot be reached: all calls on its connection end. A live one answers, whatever its calls do. The
+interval is what nodes insist on. Source: the Praefect wire reference, section 8.1."""
 CONTENT_TYPE = "application/grpc+proxy>proto"
 """What every call to a node carries, as upstream's codec is named. Source: the Praefect wire reference, section 8.3."""
 
