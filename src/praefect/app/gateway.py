@@ -22,6 +22,7 @@ from praefect.gateway.api import ProjectApi
 from praefect.gateway.internal_api import InternalApi
 from praefect.gateway.lifecycle import DeletionCleaner, ProjectLifecycle
 from praefect.gateway.projects import open_projects
+from praefect.gateway.requests import HttpLog, refuse_unreadable
 from praefect.gateway.smart_http import SmartHttp
 from praefect.gateway.status import StatusPage, StorageState, probe_storage
 from praefect.gateway.storages import open_storages
@@ -100,7 +101,7 @@ async def run_gateway(config: GatewayConfig, directory: Path) -> AsyncIterator[s
         ):
             await projects.abandon_creations()
             lifecycle = ProjectLifecycle(projects, storages, completions)
-            application = web.Application(middlewares=[correlate])
+            application = web.Application(middlewares=[correlate, refuse_unreadable])
             parts = (
                 StatusPage(projects=projects, storages=storages, external_url=external_url),
                 InternalApi(secret=config.secret, access=access, projects=projects),
@@ -126,7 +127,9 @@ async def run_gateway(config: GatewayConfig, directory: Path) -> AsyncIterator[s
 @asynccontextmanager
 async def _listen(application: web.Application, sock: socket.socket, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
     """Serve until left; a client that goes away cancels what is done for it."""
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE_SECONDS, handler_cancellation=True)
+    runner = web.AppRunner(
+        application, access_log=None, logger=HttpLog(), shutdown_timeout=GRACE_SECONDS, handler_cancellation=True
+    )
     with sock:
         await runner.setup()
         try:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from praefect.config.gateway import ProtectionConfig, UserConfig
 from praefect.domain.errors import PermissionDeniedError
-from praefect.gateway.projects import Project
+from praefect.gateway.projects import Project, parse_number
 
 BRANCH_PREFIX = "refs/heads/"
 
@@ -57,9 +57,9 @@ class Access:
     def user_of(self, gl_id: str) -> User | None:
         """Return the user whom a hook names."""
         kind, _, number = gl_id.partition("-")
-        if kind != "user" or not number.isdecimal():
+        if kind != "user" or (user_id := parse_number(number)) is None:
             return None
-        entry = self._users.get(int(number))
+        entry = self._users.get(user_id)
         return None if entry is None else entry[0]
 
     def check_push(self, user: User, project: Project, changes: str) -> None:

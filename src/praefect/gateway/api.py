@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 from aiohttp import web
 
 from praefect.domain.errors import InvalidArgumentError, PraefectError
+from praefect.domain.references import is_branch_name
 from praefect.gateway.access import Access, User
 from praefect.gateway.lifecycle import NewProject, ProjectLifecycle
-from praefect.gateway.projects import Project, ProjectExistsError, ProjectId, ProjectNotFoundError, ProjectStore
+from praefect.gateway.projects import (
+    Project,
+    ProjectExistsError,
+    ProjectId,
+    ProjectNotFoundError,
+    ProjectStore,
+    check_path,
+    parse_number,
+)
+from praefect.gateway.requests import read_form, text_field
 from praefect.gateway.storages import Storages
 from praefect.transport.grpc.status import StatusCode, code_of
 
 DEFAULT_BRANCH = "main"
 MAX_NAME_LENGTH = 255
+MAX_BRANCH_BYTES = 250  # with ".lock" the name of a file
 
 
 class ProjectApi:
@@ -58,10 +70,10 @@ class ProjectApi:
     async def create_project(self, request: web.Request) -> web.Response:
         """Create a project."""
         user = self._authenticate(request, writes=True)
-        form = await _form(request)
+        form = await read_form(request)
         try:
-            wanted = form.get("repository_storage")
-            storage = self._storages.get(str(wanted)) if wanted else self._storages.choose()
+            wanted = text_field(form, "repository_storage")
+            storage = self._storages.get(wanted) if wanted else self._storages.choose()
             project = await self._lifecycle.create(user, storage, _new_project(form))
         except ProjectExistsError as exc:
             return _error(409, str(exc))
@@ -86,9 +98,10 @@ class ProjectApi:
     async def _find(self, request: web.Request) -> Project:
         key = request.match_info["id"]
         try:
-            return await (
-                self._projects.get(ProjectId(int(key))) if key.isdecimal() else self._projects.get_by_path(key)
-            )
+            number = parse_number(key)
+            if number is None:
+                return await self._projects.get_by_path(key)
+            return await self._projects.get(ProjectId(number))
         except ProjectNotFoundError as exc:
             raise web.HTTPNotFound(
                 text=json.dumps({"message": "404 Project Not Found"}), content_type="application/json"
@@ -122,32 +135,20 @@ class ProjectApi:
 
 
 def _new_project(form: dict[str, Any]) -> NewProject:
-    name = str(form.get("name") or form.get("path") or "")
-    path = str(form.get("path") or name)
-    namespace = form.get("namespace") or form.get("namespace_path")
+    name = text_field(form, "name") or text_field(form, "path")
+    path = text_field(form, "path") or name
+    namespace = text_field(form, "namespace") or text_field(form, "namespace_path")
     if namespace:
         path = f"{namespace}/{path}"
-    if not name or len(name) > MAX_NAME_LENGTH or any(ord(character) < 32 for character in name):
+    if path:
+        check_path(path)  # a name that was not given is the path: what is wrong with that is said of the path
+    if not 0 < len(name) <= MAX_NAME_LENGTH or any(unicodedata.category(character) == "Cc" for character in name):
         raise InvalidArgumentError(f"name must have between 1 and {MAX_NAME_LENGTH} printable characters")
-    branch = str(form.get("default_branch") or DEFAULT_BRANCH)
+    branch = text_field(form, "default_branch") or DEFAULT_BRANCH
+    if not is_branch_name(branch.encode()) or len(branch.encode()) > MAX_BRANCH_BYTES:
+        raise InvalidArgumentError(f'default_branch "{branch[:80]}" is not what git accepts as the name of a branch')
     readme = str(form.get("initialize_with_readme", "")).lower() in ("true", "1")
     return NewProject(path=path, name=name, default_branch=branch, readme=readme)
-
-
-async def _form(request: web.Request) -> dict[str, Any]:
-    """Return the fields of a JSON or form body."""
-    if request.content_type == "application/json":
-        try:
-            body = await request.json()
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            body = None
-        if not isinstance(body, dict):
-            raise web.HTTPBadRequest(
-                text=json.dumps({"message": "the body is not a JSON object"}), content_type="application/json"
-            )
-        return body
-    fields = await request.post()
-    return {**request.query, **{name: value for name, value in fields.items() if isinstance(value, str)}}
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from praefect.domain.errors import PermissionDeniedError
 from praefect.gateway.access import Access, PushRefusedError
-from praefect.gateway.projects import Project, ProjectId, ProjectNotFoundError, ProjectStore
+from praefect.gateway.projects import Project, ProjectId, ProjectNotFoundError, ProjectStore, parse_number
+from praefect.gateway.requests import MAX_HOOK_BODY_BYTES, read_json
 from praefect.observability.log import get_logger
 
 HEADER = "Gitlab-Shell-Api-Request"
@@ -94,24 +95,18 @@ class InternalApi:
 
     async def _project(self, gl_repository: str) -> Project:
         kind, _, number = gl_repository.partition("-")
-        if kind != "project" or not number.isdecimal():
+        if kind != "project" or (project_id := parse_number(number)) is None:
             raise ProjectNotFoundError(f'project "{gl_repository[:80]}" not found')
-        return await self._projects.get_existing(ProjectId(int(number)))
+        return await self._projects.get_existing(ProjectId(project_id))
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         self._authenticate(request)
-        try:
-            body = await request.json()
-        except (json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise _bad_request("the body is not JSON") from exc
-        if not isinstance(body, dict):
-            raise _bad_request("the body is not a JSON object")
-        return body
+        return await read_json(request, limit_bytes=MAX_HOOK_BODY_BYTES)
 
     def _authenticate(self, request: web.Request) -> None:
         try:
             jwt.decode(
-                request.headers.get(HEADER, ""),
+                request.headers.get(HEADER, "").encode("ascii", "replace"),
                 self._secret,
                 algorithms=["HS256"],
                 issuer=ISSUER,
@@ -123,10 +118,6 @@ class InternalApi:
             raise web.HTTPUnauthorized(
                 text=json.dumps({"message": "the shared secret does not fit"}), content_type="application/json"
             ) from exc
-
-
-def _bad_request(message: str) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(text=json.dumps({"message": message}), content_type="application/json")
 
 
 def _gl_id(body: dict[str, Any]) -> str:

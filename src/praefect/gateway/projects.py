@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS projects (
 )
 """
 _DELETING = "state = 'deleting', path = '-/deleting/' || id"  # a path that nobody can give a project
+_NUMBER = re.compile(r"[0-9]{1,18}")  # what fits into a row
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _RESERVED = frozenset({"api", "-", "status", "info"})
 MAX_PATH_LENGTH = 1024
@@ -102,6 +103,11 @@ def check_path(path: str) -> str:
     if first in _RESERVED:
         raise InvalidProjectPathError(f'path must not begin with "{first}"')
     return path
+
+
+def parse_number(text: str) -> int | None:
+    """Return the number that stands in a request, if a project or user can have it."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 class ProjectStore:
@@ -184,6 +190,10 @@ class ProjectStore:
         Raises:
             ProjectNotFoundError: there is none.
         """
+        try:
+            check_path(path)
+        except InvalidProjectPathError as exc:
+            raise ProjectNotFoundError(f'project "{path[:200]}" not found') from exc
         return await self._one("SELECT * FROM projects WHERE path = ? AND state = 'ready'", path, path)
 
     async def list_ready(self) -> list[Project]:

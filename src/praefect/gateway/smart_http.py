@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Self
+from typing import Final, Self
 
-import aiohttp
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.gateway.access import Access, User
@@ -27,6 +26,7 @@ from praefect.transport.sidechannel import SidechannelClient
 
 CHUNK_BYTES = 64 << 10
 UPLOAD_PACK, RECEIVE_PACK = "git-upload-pack", "git-receive-pack"
+PACKET_HEAD_BYTES: Final = 4
 NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 
 _HTTP_STATUS = {
@@ -35,6 +35,8 @@ _HTTP_STATUS = {
     StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
     StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
+
+_PACKET_HEAD: Final = re.compile(rb"(?!0003)[0-9a-fA-F]{4}")
 
 _log = get_logger("gateway.smart_http")
 
@@ -69,14 +71,13 @@ class SmartHttp:
             # The dumb protocol, which would need the repository's files, is not served.
             raise web.HTTPForbidden(text="only smart HTTP is served; use git 1.6.6 or newer\n")
         user, project, storage = await self._enter(request, writes=service == RECEIVE_PACK)
+        git_protocol = _git_protocol(request)
         method = "InfoRefsUploadPack" if service == UPLOAD_PACK else "InfoRefsReceivePack"
         response = _response(f"application/x-{service}-advertisement")
         async with _Answer(request, response, storage) as answer:
             async for message in storage.channel.server_stream(
                 f"/gitaly.SmartHTTPService/{method}",
-                smarthttp_pb2.InfoRefsRequest(
-                    repository=repository_of(project), git_protocol=request.headers.get("Git-Protocol", "")
-                ),
+                smarthttp_pb2.InfoRefsRequest(repository=repository_of(project), git_protocol=git_protocol),
                 smarthttp_pb2.InfoRefsResponse,
                 metadata=call_metadata(user, request.remote),
             ):
@@ -86,16 +87,18 @@ class SmartHttp:
     async def upload_pack(self, request: web.Request) -> web.StreamResponse:
         """Serve a clone or fetch; its bytes travel beside the call."""
         user, project, storage = await self._enter(request, writes=False)
+        git_protocol = _git_protocol(request)
         response = _response(f"application/x-{UPLOAD_PACK}-result")
         async with _Answer(request, response, storage) as answer, storage.sidechannels.register() as waiter:
             metadata = [*call_metadata(user, request.remote), waiter.metadata]
+            body = await _body_of(request)
             async with asyncio.TaskGroup() as pumps:
-                pump = pumps.create_task(_pump(waiter, request, answer), name="upload-pack sidechannel")
+                pump = pumps.create_task(_pump(waiter, body, answer), name="upload-pack sidechannel")
                 try:
                     await storage.channel.unary(
                         "/gitaly.SmartHTTPService/PostUploadPackWithSidechannel",
                         smarthttp_pb2.PostUploadPackWithSidechannelRequest(
-                            repository=repository_of(project), git_protocol=request.headers.get("Git-Protocol", "")
+                            repository=repository_of(project), git_protocol=git_protocol
                         ),
                         smarthttp_pb2.PostUploadPackWithSidechannelResponse,
                         metadata=metadata,
@@ -111,8 +114,16 @@ class SmartHttp:
     async def receive_pack(self, request: web.Request) -> web.StreamResponse:
         """Serve a push."""
         user, project, storage = await self._enter(request, writes=True)
+        start = smarthttp_pb2.PostReceivePackRequest(
+            repository=repository_of(project),
+            gl_id=user.gl_id,
+            gl_repository=project.gl_repository,
+            gl_username=user.username,
+            git_protocol=_git_protocol(request),
+        )
         response = _response(f"application/x-{RECEIVE_PACK}-result")
         async with _Answer(request, response, storage) as answer:
+            body = await _body_of(request)
             call = storage.channel.bidi(
                 "/gitaly.SmartHTTPService/PostReceivePack",
                 smarthttp_pb2.PostReceivePackResponse,
@@ -120,7 +131,7 @@ class SmartHttp:
             )
             async with call as stream, asyncio.TaskGroup() as pumps:
                 sender = pumps.create_task(
-                    stream.send_all(_receive_pack_requests(request, user, project)), name="receive-pack request"
+                    stream.send_all(_receive_pack_requests(start, body)), name="receive-pack request"
                 )
                 try:
                     async for message in stream.messages():
@@ -147,7 +158,7 @@ class SmartHttp:
         if scheme.lower() == "basic":
             try:
                 username, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # not ASCII, not base64, or not UTF-8 below it
                 username, token = "", ""
             user = self._access.authenticate(username, token)
             if user is not None:
@@ -176,29 +187,25 @@ class _Answer:
         if data:
             await self._response.write(data)
 
-    async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+    async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> bool:
         if exc is None:
             await self.write(b"")
             await self._response.write_eof()
-            return
+            return False
         error = _first_error(exc)
-        if error is None:
-            # The client is gone, or this is a fault: no normal end in either case.
-            self._break()
-            if _is_client_gone(exc):
-                raise ConnectionResetError from exc
-            return
-        _log.warning("git request failed", path=self._request.path, **failure_fields(self._storage, error))
+        if error is not None:
+            _log.warning("git request failed", path=self._request.path, **failure_fields(self._storage, error))
+        if self._response.prepared and self._request.transport is not None:
+            self._request.transport.abort()  # no normal end, whatever it was
+        if error is None and not _is_clients_doing(exc):
+            return False
         if self._response.prepared:
-            self._break()
-            return
+            return True
+        if error is None:
+            raise web.HTTPBadRequest(text="the body ended early, or cannot be decoded\n") from exc
         code = code_of(error)
         status = _HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
         raise _http_error(status, f"{code.value}:{error}\n") from exc
-
-    def _break(self) -> None:
-        if self._response.prepared and self._request.transport is not None:
-            self._request.transport.abort()
 
 
 def _first_error(exc: BaseException) -> PraefectError | None:
@@ -212,10 +219,11 @@ def _first_error(exc: BaseException) -> PraefectError | None:
     return None
 
 
-def _is_client_gone(exc: BaseException) -> bool:
+def _is_clients_doing(exc: BaseException) -> bool:
+    """Return whether the client went away, or sent what is not HTTP."""
     if isinstance(exc, BaseExceptionGroup):
-        return all(map(_is_client_gone, exc.exceptions))
-    return isinstance(exc, ConnectionError | aiohttp.ClientPayloadError | web.RequestPayloadError)
+        return all(map(_is_clients_doing, exc.exceptions))
+    return isinstance(exc, ConnectionError | web.RequestPayloadError)
 
 
 def _http_error(status: HTTPStatus, text: str) -> web.HTTPException:
@@ -232,11 +240,34 @@ def _response(content_type: str) -> web.StreamResponse:
     return response
 
 
-async def _pump(waiter: SidechannelClient, request: web.Request, answer: _Answer) -> None:
+def _git_protocol(request: web.Request) -> str:
+    text = request.headers.get("Git-Protocol", "")
+    if not (text.isascii() and text.isprintable()):
+        raise web.HTTPBadRequest(text="the header Git-Protocol holds more than printable ASCII\n")
+    return text
+
+
+async def _body_of(request: web.Request) -> AsyncIterator[bytes]:
+    """Return the chunks of a body that begins as git's do."""
+    head = b""
+    while len(head) < PACKET_HEAD_BYTES and (data := await request.content.read(PACKET_HEAD_BYTES - len(head))):
+        head += data
+    if not _PACKET_HEAD.fullmatch(head):
+        raise web.HTTPBadRequest(text="the body is not what git sends\n")
+    return _chunks(head, request.content)
+
+
+async def _chunks(head: bytes, rest: StreamReader) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in rest.iter_chunked(CHUNK_BYTES):
+        yield chunk
+
+
+async def _pump(waiter: SidechannelClient, body: AsyncIterator[bytes], answer: _Answer) -> None:
     """Copy the request's body to the sidechannel and what comes back to the client."""
     channel = await waiter.accept()
     async with channel:
-        async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+        async for chunk in body:
             await channel.write(chunk)
         await channel.close_write()
         while data := await channel.read():
@@ -244,14 +275,8 @@ async def _pump(waiter: SidechannelClient, request: web.Request, answer: _Answer
 
 
 async def _receive_pack_requests(
-    request: web.Request, user: User, project: Project
+    start: smarthttp_pb2.PostReceivePackRequest, body: AsyncIterator[bytes]
 ) -> AsyncIterator[smarthttp_pb2.PostReceivePackRequest]:
-    yield smarthttp_pb2.PostReceivePackRequest(
-        repository=repository_of(project),
-        gl_id=user.gl_id,
-        gl_repository=project.gl_repository,
-        gl_username=user.username,
-        git_protocol=request.headers.get("Git-Protocol", ""),
-    )
-    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+    yield start
+    async for chunk in body:
         yield smarthttp_pb2.PostReceivePackRequest(data=chunk)
