@@ -1,13 +1,14 @@
-"""Doubts as praefect keeps them: the lease, what settles, and how the request path and the replicator see both."""
+"""Doubts as praefect keeps them: the lease, what settles and compares, and how the request path sees all of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from praefect.control.compare import Comparer
 from praefect.control.doubts import DoubtSettler, Settled
 from praefect.control.lease import Lease
 from praefect.control.replica_states import ReplicaStates
@@ -34,6 +35,7 @@ class ProxyDoubts:
 
     lease: Lease
     settler: DoubtSettler
+    comparer: Comparer
     records: DoubtStore
     repositories: RepositoryStore
 
@@ -42,13 +44,15 @@ class ProxyDoubts:
         await self.settler.wait_readable(virtual_storage, relative_path)
 
     async def wait_writable(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
-        """Settle what is known to be unsettled."""
+        """Settle what is known to be unsettled; raise RepositoryReadOnlyError where replicas differ."""
+        await self.comparer.check_writable(virtual_storage, relative_path)
         repository_id = self.settler.find_unsettled(virtual_storage, relative_path)
         if repository_id is not None:
             await self.settle(repository_id)
 
     async def settle(self, repository_id: RepositoryId) -> None:
-        """Settle, and try again for as long as a write may wait."""
+        """Settle, and try again for as long as a write may wait; raise RepositoryReadOnlyError in a tie."""
+        await self.comparer.check_disagreement(repository_id)
         try:
             async with asyncio.timeout(WRITE_PATIENCE_SECONDS):
                 while True:
@@ -57,6 +61,10 @@ class ProxyDoubts:
                     await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError as exc:
             raise DoubtsPendingError from exc
+
+    async def list_read_only(self, virtual_storage: VirtualStorage) -> Collection[RepositoryId]:
+        """Return the repositories whose replicas differ."""
+        return await self.comparer.list_read_only(virtual_storage)
 
     async def open(self, doubt: Doubt) -> Doubt | None:
         """Store a doubt."""
@@ -108,11 +116,22 @@ async def open_doubts(
         lease=lease,
         forget=datastore.cache.forget,
     )
+    comparer = Comparer(
+        records=datastore.comparisons,
+        replicas=settler.replicas,
+        queue=datastore.queue,
+        is_off=lambda: lease.is_off or not lease.ready.is_set(),
+        forget=datastore.cache.forget,
+    )
     async with asyncio.TaskGroup() as group:
         renewal = group.create_task(lease.run(IntervalTicker(RENEW_INTERVAL)), name="renew lease")
         try:
             yield ProxyDoubts(
-                lease=lease, settler=settler, records=datastore.doubts, repositories=datastore.repositories
+                lease=lease,
+                settler=settler,
+                comparer=comparer,
+                records=datastore.doubts,
+                repositories=datastore.repositories,
             )
         finally:
             renewal.cancel()

@@ -23,6 +23,7 @@ STALE_INTERVAL = timedelta(seconds=30)
 LOCK_INTERVAL = timedelta(minutes=30)
 VERIFY_INTERVAL = timedelta(seconds=2)
 LEASE_INTERVAL = timedelta(seconds=10)
+COMPARE_INTERVAL = timedelta(seconds=3)
 
 _log = get_logger()
 
@@ -60,7 +61,11 @@ def start_loops(parts: Parts, loops: Loops) -> None:
     config, datastore = parts.config, parts.datastore
     replication = _start_replication(parts, loops)
     parts.doubts.settler.wake = replication.wake
+    parts.doubts.settler.ended = parts.metrics.count_settlement
     loops.start(parts.doubts.settler.run(IntervalTicker(SETTLE_INTERVAL)), "settle interrupted writes")
+    parts.doubts.comparer.wake = replication.wake
+    parts.doubts.comparer.compared = parts.metrics.count_comparison
+    loops.start(parts.doubts.comparer.run(IntervalTicker(COMPARE_INTERVAL)), "look at read-only repositories")
     if config.reconciliation.scheduling_interval > timedelta(0):
         reconciler = Reconciler(
             nodes=parts.layouts,
@@ -131,6 +136,7 @@ def _start_verifier(parts: Parts, loops: Loops) -> None:
         probe=ReplicaProbe(parts.nodes),
         interval=config.verification_interval,
         delete_invalid=config.delete_invalid_records,
+        compare=parts.doubts.comparer.compare_all,
         dequeued=metrics.dequeued,
         completed=metrics.completed,
     )

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.descriptor import ServiceDescriptor
 
 from praefect.config.praefect import PraefectConfig
+from praefect.control.compare import Compared
+from praefect.control.doubts import Settled
 from praefect.control.verify import VerificationResult
 from praefect.datastore.cache import CacheObserver
 from praefect.datastore.datastore import DatastoreObserver
@@ -163,6 +165,10 @@ class ProxyMetrics:
         )
         for counter in (self.single_copies, self.stale_reads):
             counter.create(layouts)
+        self.settlements = self._counter("praefect_settlements_total", "Attempts to settle doubts.", "outcome")
+        self.settlements.create([result.value for result in Settled])
+        self.comparisons = self._counter("praefect_comparisons_total", "Comparisons of replicas.", "outcome")
+        self.comparisons.create([result.value for result in Compared])
         self.verification: VerificationMetrics | None = None
         if config.background_verification.verification_interval > timedelta(0):
             self.verification = VerificationMetrics(layouts)
@@ -222,6 +228,14 @@ class ProxyMetrics:
     def count_single_copy(self, virtual_storage: VirtualStorage) -> None:
         """Count an acknowledged write that one replica holds."""
         self.single_copies.labels(virtual_storage).inc()
+
+    def count_settlement(self, result: Settled) -> None:
+        """Count an attempt to settle the doubts of a repository."""
+        self.settlements.labels(result.value).inc()
+
+    def count_comparison(self, result: Compared) -> None:
+        """Count a comparison of a repository's replicas."""
+        self.comparisons.labels(result.value).inc()
 
     def count_voters(self, virtual_storage: VirtualStorage, count: int) -> None:
         """Count the voters of a transaction."""

@@ -171,6 +171,7 @@ def _add_services(parts: Parts, router: Router, server: Server) -> None:
         factors=datastore.assignments,
         primaries=parts.elector,
         nodes=parts.nodes,
+        disagreements=parts.doubts,
     )
     server.add_service(praefect_pb2.DESCRIPTOR.services_by_name["PraefectInfoService"], info)
     checks = readiness_checks(datastore.checks, datastore.repositories, parts.nodes, parts.layouts)

@@ -66,7 +66,7 @@ def render(response: praefect_pb2.DatalossResponse) -> Iterator[str]:
     """Write one message of the answer, line by line."""
     yield "  Repositories:"
     for repository in response.repositories:
-        mark = " (unavailable)" if repository.unavailable else ""
+        mark = " (unavailable)" if repository.unavailable else _read_only_mark(repository)
         yield f"    {repository.relative_path}{mark}:"
         yield f"      Primary: {repository.primary or 'No Primary'}"
         yield "      In-Sync Storages:"
@@ -79,6 +79,12 @@ def render(response: praefect_pb2.DatalossResponse) -> Iterator[str]:
                 plural = "s" if storage.behind_by > 1 else ""
                 lag = f"is behind by {storage.behind_by} change{plural} or less"
                 yield f"        {storage.name} {lag}{_suffix(storage)}"
+
+
+def _read_only_mark(repository: praefect_pb2.DatalossResponse.Repository) -> str:
+    """Return the mark of a repository that can be read although none of its replicas may be primary."""
+    is_read_only = repository.storages and not any(storage.valid_primary for storage in repository.storages)
+    return " (read-only, replicas differ)" if is_read_only else ""
 
 
 def _suffix(storage: praefect_pb2.DatalossResponse.Repository.Storage) -> str:

@@ -48,6 +48,7 @@ async def _gather(
         metadata=metadata,
         doubts=await datastore.doubts.list_of(metadata.repository_id) if are_kept else None,
         jobs=await datastore.queue.list_of_repository(virtual_storage, relative_path),
+        disagreement=await datastore.comparisons.find(metadata.repository_id) if are_kept else None,
     )
 
 

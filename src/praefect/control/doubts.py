@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from praefect.control.repairs import JobQueue, queue_repairs
 from praefect.domain.doubts import (
     CurrentReplicas,
     Doubt,
@@ -24,9 +25,7 @@ from praefect.domain.doubts import (
     sight_of,
 )
 from praefect.domain.errors import PraefectError
-from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
 from praefect.domain.repository import RelativePath, ReplicaPath, RepositoryId, Storage, VirtualStorage
-from praefect.observability.correlation import new_correlation_id
 from praefect.observability.log import get_logger
 from praefect.runtime.ticker import Ticker
 
@@ -91,13 +90,6 @@ class Replicas(Protocol):
         """Remove a directory; return whether it is gone everywhere."""
 
 
-class JobQueue(Protocol):
-    """The replication queue."""
-
-    async def enqueue(self, job: ReplicationJob, *, correlation_id: str) -> object:
-        """Store a job; raise DuplicateReplicationEventError where a like one is waiting."""
-
-
 class HeldLease(Protocol):
     """This process's lease."""
 
@@ -120,6 +112,7 @@ class DoubtSettler:
     Attributes:
         forget: drops a repository's entry from the read cache of this process.
         wake: told of a virtual storage for which jobs were queued.
+        ended: told what each attempt to settle came to.
     """
 
     records: DoubtRecords
@@ -128,6 +121,7 @@ class DoubtSettler:
     lease: HeldLease
     forget: Callable[[VirtualStorage, RelativePath], None] = lambda _virtual_storage, _path: None
     wake: Callable[[VirtualStorage], None] = lambda _virtual_storage: None
+    ended: Callable[[Settled], None] = lambda _result: None
     _unsettled: dict[RepositoryId, tuple[VirtualStorage, RelativePath]] = field(default_factory=dict)
     _waiting: dict[tuple[VirtualStorage, RelativePath], asyncio.Event] = field(default_factory=dict)
     _busy_since: dict[RepositoryId, float] = field(default_factory=dict)
@@ -218,6 +212,7 @@ class DoubtSettler:
         finally:
             del self._running[repository_id]
             own.set_result(result)
+            self.ended(result)
             if result in (Settled.SETTLED, Settled.NOTHING_TO_DO):
                 self._busy_since.pop(repository_id, None)
                 self._forget_waiting(repository_id)
@@ -260,7 +255,9 @@ class DoubtSettler:
             behind=list(settlement.losers),
         )
         self.forget(current.virtual_storage, current.relative_path)
-        await self._repair(current, settlement)
+        if settlement.losers:
+            await queue_repairs(self.queue, current, settlement.winners, settlement.losers)
+            self.wake(current.virtual_storage)
         return Settled.SETTLED
 
     async def _settle_without_record(
@@ -275,28 +272,6 @@ class DoubtSettler:
                 return Settled.OUT_OF_REACH
         await self.records.forget(repository_id, settler)
         return Settled.SETTLED
-
-    async def _repair(self, current: CurrentReplicas, settlement: Settlement) -> None:
-        """Queue jobs; what is missed here the reconciler finds."""
-        source = current.primary if current.primary in settlement.winners else settlement.winners[0]
-        correlation_id = new_correlation_id()
-        for target in settlement.losers:
-            job = ReplicationJob(
-                repository_id=current.repository_id,
-                change=Change.UPDATE,
-                virtual_storage=current.virtual_storage,
-                relative_path=current.relative_path,
-                source_node_storage=source,
-                target_node_storage=target,
-            )
-            try:
-                await self.queue.enqueue(job, correlation_id=correlation_id)
-            except DuplicateReplicationEventError:
-                continue
-            except PraefectError as exc:
-                _log.error("repair was not queued", target=target, error=str(exc))
-        if settlement.losers:
-            self.wake(current.virtual_storage)
 
     def _has_waited(self, repository_id: RepositoryId) -> bool:
         """Return whether live writes have been waited for long enough; new ones are held back meanwhile."""

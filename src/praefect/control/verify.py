@@ -1,25 +1,28 @@
-"""Verify: asks nodes whether the replicas they are recorded to hold are there.
+"""Verify: asks nodes whether the replicas they are recorded to hold are there, and whether they are equal.
 
-Source: the Praefect reference on the metadata verifier.
+Source: the Praefect reference on the metadata verifier. On purpose more: replicas that are recorded as
+equal are compared before one of them counts as verified.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from praefect.control.compare import Compared
 from praefect.domain.errors import PraefectError
 from praefect.domain.replication import ReplicaToVerify
-from praefect.domain.repository import Storage, VirtualStorage
+from praefect.domain.repository import RepositoryId, Storage, VirtualStorage
 from praefect.observability.log import get_logger
 from praefect.runtime.ticker import Ticker
 
 BATCH_SIZE = 25
 RUN_LIMIT_SECONDS = 30.0
+COMPARE_LIMIT_SECONDS = 20.0
 
 _log = get_logger("praefect")
 
@@ -70,14 +73,23 @@ class HealthyStorages(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What one pass found."""
+    """What one pass found.
+
+    Attributes:
+        postponed: replicas whose repository was written to, so that it could not be compared.
+    """
 
     results: Mapping[ReplicaToVerify, VerificationResult]
+    postponed: Sequence[ReplicaToVerify] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class Verifier:
-    """Checks that recorded replicas exist."""
+    """Checks that recorded replicas exist and are equal.
+
+    Attributes:
+        compare: compares the replicas of repositories and sets them right.
+    """
 
     nodes: Mapping[VirtualStorage, Sequence[Storage]]
     health: HealthyStorages
@@ -85,13 +97,14 @@ class Verifier:
     probe: ReplicaProbe
     interval: timedelta
     delete_invalid: bool
+    compare: Callable[[Collection[RepositoryId]], Awaitable[Mapping[RepositoryId, Compared]]] | None = None
     dequeued: Callable[[ReplicaToVerify], None] = field(default=lambda _replica: None)
     completed: Callable[[ReplicaToVerify, VerificationResult], None] = field(default=lambda _replica, _result: None)
 
     async def run_once(self) -> VerifyReport:
         """Verify one batch."""
         healthy = {virtual_storage: self.health.healthy_storages(virtual_storage) for virtual_storage in self.nodes}
-        async with asyncio.timeout(RUN_LIMIT_SECONDS):
+        async with asyncio.timeout(RUN_LIMIT_SECONDS + COMPARE_LIMIT_SECONDS):
             batch = await self.records.acquire(healthy, self.interval, BATCH_SIZE)
             if not batch:
                 return VerifyReport(results={})
@@ -100,6 +113,9 @@ class Verifier:
                 for replica in batch:
                     self.dequeued(replica)
                     probes.create_task(self._verify(replica, results), name=f"verify {replica.replica_path}")
+            postponed = await self._compare(results)
+            for replica in postponed:
+                del results[replica]
             by_result = {
                 result: [replica for replica, found in results.items() if found is result]
                 for result in VerificationResult
@@ -114,12 +130,12 @@ class Verifier:
             await self.records.complete(
                 valid=by_result[VerificationResult.VALID],
                 invalid=invalid,
-                failed=by_result[VerificationResult.ERROR],
+                failed=[*by_result[VerificationResult.ERROR], *postponed],
                 delete_invalid=self.delete_invalid,
             )
         for replica, result in results.items():
             self.completed(replica, result)
-        return VerifyReport(results=results)
+        return VerifyReport(results=results, postponed=postponed)
 
     async def run(self, ticker: Ticker) -> None:
         """Do a pass per tick until cancelled."""
@@ -127,8 +143,23 @@ class Verifier:
             await ticker.wait()
             try:
                 await self.run_once()
-            except (PraefectError, TimeoutError) as exc:
-                _log.error("failed a background verification run", error=str(exc) or "timed out")
+            except* (PraefectError, TimeoutError) as group:
+                _log.error("failed a background verification run", error=str(group.exceptions[0]) or "timed out")
+
+    async def _compare(self, results: Mapping[ReplicaToVerify, VerificationResult]) -> Sequence[ReplicaToVerify]:
+        """Compare the repositories of a batch; return the replicas that are to be verified again soon."""
+        if self.compare is None:
+            return ()
+        repository_ids = {
+            replica.repository_id for replica, result in results.items() if result is not VerificationResult.ERROR
+        }
+        try:
+            async with asyncio.timeout(COMPARE_LIMIT_SECONDS):
+                compared = await self.compare(repository_ids)
+        except TimeoutError:
+            _log.warning("replicas were not compared", error="timed out", repository_ids=sorted(repository_ids))
+            return ()
+        return [replica for replica in results if compared.get(replica.repository_id) is Compared.BUSY]
 
     async def _verify(self, replica: ReplicaToVerify, results: dict[ReplicaToVerify, VerificationResult]) -> None:
         try:

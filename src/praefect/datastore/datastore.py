@@ -12,6 +12,7 @@ from praefect.datastore.assignments import AssignmentStore
 from praefect.datastore.cache import CacheObserver, ConsistentStoragesCache
 from praefect.datastore.checks import CheckStore
 from praefect.datastore.cleanups import CleanupStore
+from praefect.datastore.comparisons import ComparisonStore
 from praefect.datastore.doubts import DoubtStore
 from praefect.datastore.election import ElectionStore
 from praefect.datastore.failover import FailoverStore
@@ -58,6 +59,7 @@ class Datastore:
         cleanups: Who searches which storage for unknown repositories.
         own_schema: Our own schema, in which doubts are kept.
         doubts: Leases, and writes whose outcome is not recorded yet.
+        comparisons: Whose replicas turned out to differ.
         checks: Whether the database is fit to be used.
         cache: Answers reads of known repositories without a query while ``notifications`` runs.
         notifications: Keeps the cache true; its ``run`` belongs into the caller's tasks. Without it nothing is cached.
@@ -74,6 +76,7 @@ class Datastore:
     cleanups: CleanupStore
     own_schema: OwnSchema
     doubts: DoubtStore
+    comparisons: ComparisonStore
     checks: CheckStore
     cache: ConsistentStoragesCache
     notifications: NotificationListener
@@ -114,6 +117,7 @@ async def open_datastore(
             cleanups=CleanupStore(database),
             own_schema=OwnSchema(database),
             doubts=DoubtStore(database),
+            comparisons=ComparisonStore(database),
             checks=CheckStore(database, config),
             cache=cache,
             notifications=NotificationListener(

@@ -9,9 +9,7 @@ from itertools import groupby
 from psycopg.rows import DictRow
 
 from praefect.domain.repository import (
-    DatalossRepository,
     RelativePath,
-    ReplicaLoss,
     ReplicaMetadata,
     ReplicaPath,
     RepositoryId,
@@ -36,25 +34,6 @@ def group_metadata(rows: Iterable[DictRow]) -> Iterator[RepositoryMetadata]:
             replicas=tuple(_replica(row) for row in members if row["storage"] is not None),
             explicitly_assigned=first["explicitly_assigned"],
         )
-
-
-def dataloss_of(metadata: RepositoryMetadata) -> DatalossRepository:
-    """Return how far each replica is behind its repository."""
-    return DatalossRepository(
-        relative_path=metadata.relative_path,
-        primary=metadata.primary,
-        unavailable=not any(replica.valid_primary for replica in metadata.replicas),
-        replicas=tuple(
-            ReplicaLoss(
-                storage=replica.storage,
-                behind_by=metadata.generation - replica.generation,
-                assigned=replica.assigned,
-                healthy=replica.healthy,
-                valid_primary=replica.valid_primary,
-            )
-            for replica in metadata.replicas
-        ),
-    )
 
 
 def _replica(row: DictRow) -> ReplicaMetadata:

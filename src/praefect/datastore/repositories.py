@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 
 from praefect.datastore.errors import QueryError
 from praefect.datastore.layout import Layout
-from praefect.datastore.metadata import dataloss_of, group_metadata
+from praefect.datastore.metadata import group_metadata
 from praefect.datastore.pool import Database
 from praefect.datastore.queries import load_queries
 from praefect.domain.errors import InternalError, PraefectError
@@ -28,6 +28,7 @@ from praefect.domain.repository import (
     RepositoryNotFoundError,
     Storage,
     VirtualStorage,
+    dataloss_of,
 )
 
 _QUERIES = load_queries("repositories")

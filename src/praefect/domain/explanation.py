@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from praefect.domain.comparison import Disagreement, advise
 from praefect.domain.doubts import Doubt
 from praefect.domain.replication import Change, ReplicationEvent
 from praefect.domain.repository import UNKNOWN_GENERATION, ReplicaMetadata, RepositoryMetadata
@@ -17,11 +18,13 @@ class RepositoryFacts:
     Attributes:
         doubts: ``None`` where they are not kept.
         jobs: what is queued for it.
+        disagreement: its replicas differ and none has a majority.
     """
 
     metadata: RepositoryMetadata
     doubts: Sequence[Doubt] | None
     jobs: Sequence[ReplicationEvent]
+    disagreement: Disagreement | None = None
 
     @property
     def current(self) -> Sequence[ReplicaMetadata]:
@@ -80,6 +83,9 @@ def _obstacle_to_writes(facts: RepositoryFacts) -> str | None:
     obstacle = _obstacle_to_reads(facts)
     if obstacle is not None:
         return obstacle
+    if facts.disagreement is not None:
+        storages, since = ", ".join(facts.disagreement.storages), facts.disagreement.found_at
+        return f"its replicas on {storages} differ since {since:%Y-%m-%d %H:%M:%S %Z} or longer, none with a majority"
     if not any(replica.valid_primary for replica in facts.metadata.replicas):
         return "none of the replicas at the newest generation may be primary: they are not assigned or about to go"
     return None
@@ -137,6 +143,8 @@ def _advice(facts: RepositoryFacts) -> Iterator[str]:
     named = f"-virtual-storage {metadata.virtual_storage} -relative-path {metadata.relative_path}"
     if facts.is_unsettled:
         yield "praefect doubts -settle, once one of the nodes with the newest generation is reachable"
+    if facts.disagreement is not None:
+        yield f"compare the replicas and choose one: {advise(facts.disagreement)}"
     behind = [replica for replica in metadata.replicas if replica.assigned and replica not in facts.current]
     if not _readers(facts):
         yield f"return {' or '.join(replica.storage for replica in facts.current) or 'the lost nodes'} to service"

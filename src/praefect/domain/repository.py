@@ -111,6 +111,7 @@ class ReplicaLoss:
 class DatalossRepository:
     """A repository that is not available, or not on all assigned storages."""
 
+    repository_id: RepositoryId
     relative_path: RelativePath
     primary: Storage | None
     unavailable: bool
@@ -129,6 +130,26 @@ class NewRepository:
     updated: tuple[Storage, ...]
     outdated: tuple[Storage, ...]
     store_assignments: bool
+
+
+def dataloss_of(metadata: RepositoryMetadata) -> DatalossRepository:
+    """Return how far each replica is behind its repository."""
+    return DatalossRepository(
+        repository_id=metadata.repository_id,
+        relative_path=metadata.relative_path,
+        primary=metadata.primary,
+        unavailable=not any(replica.valid_primary for replica in metadata.replicas),
+        replicas=tuple(
+            ReplicaLoss(
+                storage=replica.storage,
+                behind_by=metadata.generation - replica.generation,
+                assigned=replica.assigned,
+                healthy=replica.healthy,
+                valid_primary=replica.valid_primary,
+            )
+            for replica in metadata.replicas
+        ),
+    )
 
 
 def derive_replica_path(relative_path: RelativePath, repository_id: RepositoryId) -> ReplicaPath:

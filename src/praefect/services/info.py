@@ -6,7 +6,8 @@ Source: the Praefect reference on PraefectInfoService, data loss and replication
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from praefect.domain.repository import (
     RepositoryNotFoundError,
     Storage,
     VirtualStorage,
+    dataloss_of,
 )
 from praefect.proto import praefect_pb2, repository_pb2, shared_pb2
 from praefect.services.ports import AssignmentGetter, NodeChannels, PrimaryGetter, seconds_left
@@ -70,6 +72,13 @@ class VerificationMarks(Protocol):
         """Return how many replicas were marked."""
 
 
+class Disagreements(Protocol):
+    """Repositories that are read-only because their replicas differ."""
+
+    async def list_read_only(self, virtual_storage: VirtualStorage) -> Collection[RepositoryId]:
+        """Return their numbers."""
+
+
 class AssignmentSetter(Protocol):
     """Changing replication factors."""
 
@@ -92,6 +101,7 @@ class PraefectInfoService:
         factors: AssignmentSetter,
         primaries: PrimaryGetter,
         nodes: NodeChannels,
+        disagreements: Disagreements | None = None,
     ) -> None:
         self._layouts = layouts
         self._records = records
@@ -100,6 +110,7 @@ class PraefectInfoService:
         self._factors = factors
         self._primaries = primaries
         self._nodes = nodes
+        self._disagreements = disagreements
 
     async def repository_replicas(
         self, request: praefect_pb2.RepositoryReplicasRequest, call: ServerCall
@@ -163,14 +174,15 @@ class PraefectInfoService:
     async def dataloss(
         self, request: praefect_pb2.DatalossRequest, _call: ServerCall
     ) -> AsyncIterator[praefect_pb2.DatalossResponse]:
-        """Stream repositories that are unavailable or, if asked, partially available."""
+        """Stream repositories that are unavailable or read-only or, if asked, partially available.
+
+        Of a read-only one no replica may be primary, although it is not unavailable: both cannot be said otherwise.
+        """
         virtual_storage = VirtualStorage(request.virtual_storage)
         if virtual_storage not in self._layouts:
             raise InternalError(f'unknown virtual storage: "{virtual_storage}"')
         response, size = praefect_pb2.DatalossResponse(), 0
-        async for repository in self._records.dataloss(
-            virtual_storage, include_partially_available=request.include_partially_replicated
-        ):
+        async for repository in self._lost(virtual_storage, partially=request.include_partially_replicated):
             message = _dataloss_message(repository)
             size += message.ByteSize()
             if response.repositories and size > MESSAGE_TARGET_BYTES:
@@ -179,6 +191,19 @@ class PraefectInfoService:
             response.repositories.append(message)
         if response.repositories:
             yield response
+
+    async def _lost(self, virtual_storage: VirtualStorage, *, partially: bool) -> AsyncIterator[DatalossRepository]:
+        disagreements = self._disagreements
+        read_only = set() if disagreements is None else set(await disagreements.list_read_only(virtual_storage))
+        async for repository in self._records.dataloss(virtual_storage, include_partially_available=partially):
+            yield _read_only(repository) if repository.repository_id in read_only else repository
+            read_only.discard(repository.repository_id)
+        for repository_id in sorted(read_only):
+            try:
+                metadata = await self._records.get_metadata(repository_id)
+            except RepositoryNotFoundError:
+                continue
+            yield _read_only(dataloss_of(metadata))
 
     async def set_authoritative_storage(
         self, request: praefect_pb2.SetAuthoritativeStorageRequest, _call: ServerCall
@@ -255,6 +280,10 @@ class PraefectInfoService:
             case _:
                 raise InternalError("unknown query type: <nil>")
         return _metadata_message(metadata)
+
+
+def _read_only(repository: DatalossRepository) -> DatalossRepository:
+    return replace(repository, replicas=tuple(replace(replica, valid_primary=False) for replica in repository.replicas))
 
 
 def _dataloss_message(repository: DatalossRepository) -> praefect_pb2.DatalossResponse.Repository:

@@ -446,4 +446,4 @@ async def test_upstreams_tables_are_left_alone(cluster: Cluster) -> None:
     owned = await cluster.rows.run(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'praefect_own' ORDER BY 1"
     )
-    assert owned == [("doubts",), ("leases",), ("migrations",)]
+    assert owned == [("disagreements",), ("doubts",), ("leases",), ("migrations",)]

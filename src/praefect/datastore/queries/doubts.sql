@@ -76,7 +76,7 @@ AND pg_postmaster_start_time() < now() - make_interval(secs => %(patience_second
 
 -- name: open
 -- Stores a doubt about a write to a repository, with the replicas at its generation, unless the caller holds no lease or
--- an earlier doubt has to be settled first.
+-- an earlier doubt has to be settled first, or the repository's replicas differ and it is read-only.
 -- The lease's row is locked against its burial, so that no doubt appears that had lapsed before. A settlement locks the
 -- repository's row: who opens waits for it, or it sees the doubt. A doubt that lapses while this statement runs blocks
 -- only those that come later, as if the two had met in that order.
@@ -93,6 +93,10 @@ WITH held AS (
         doubts.is_taken
         OR NOT EXISTS (SELECT FROM praefect_own.leases AS leases WHERE leases.incarnation = doubts.owner)
     )
+    UNION ALL
+    SELECT 1
+    FROM praefect_own.disagreements AS disagreements
+    WHERE disagreements.repository_id = %(repository_id)s
     LIMIT 1
 ), opened AS (
     INSERT INTO praefect_own.doubts (
