@@ -31,7 +31,7 @@ from praefect.datastore import Datastore, DatastoreUnavailableError, open_datast
 from praefect.domain.errors import PraefectError
 from praefect.observability.log import get_logger
 from praefect.runtime.completions import Completions
-from praefect.runtime.signals import Stop, stop_on_signals
+from praefect.runtime.signals import ShutdownError, Stop, stop_on_signals
 from praefect.runtime.ticker import IntervalTicker
 from praefect.services.ports import PrimaryGetter
 from praefect.transactions.manager import TransactionManager
@@ -171,9 +171,9 @@ async def _check_database(datastore: Datastore) -> None:
 
 def _start_listening_loops(parts: Parts, loops: Loops) -> None:
     """Start what must have happened once before a client is let in."""
-    loops.start(parts.health.run(IntervalTicker(HEALTH_INTERVAL)), "health")
+    loops.start(parts.health.run(IntervalTicker(HEALTH_INTERVAL)), "health", last_line="health manager exited")
     _log.info("background started: gitaly nodes health monitoring")
-    loops.start(parts.datastore.notifications.run(), "listen")
+    loops.start(parts.datastore.notifications.run(), "listen", last_line="notifications listener terminated")
     _log.info("reads distribution caching is enabled by configuration")
 
 
@@ -220,5 +220,14 @@ def _spare_file(listener: Listener, handover: Handover) -> None:
 async def _drained(server: Server, config: PraefectConfig, stop: Stop) -> AsyncIterator[None]:
     """Let calls end when the block, in which listeners are open, ends by itself; not when something broke."""
     yield
-    async with stop.grace(config.graceful_stop_timeout):
-        await server.drain(float("inf"))
+    try:
+        async with stop.grace(config.graceful_stop_timeout):
+            await server.drain(float("inf"))
+    except ShutdownError:
+        if stop.forced_by is None:
+            _log.info("wait: grace period ticker ticked")
+        else:
+            _log.info("wait: signal received", signal=int(stop.forced_by))
+        raise
+    _log.info("wait: stop action completed")
+    _log.info("wait: all servers done")

@@ -15,7 +15,7 @@ from praefect.control.reconcile import Reconciler
 from praefect.control.replication import ReplicationManager, ReplicationObserver, StaleJobs, UnusedLocks
 from praefect.control.replicator import Replicator
 from praefect.control.verify import ExpiredLeases, Verifier
-from praefect.observability.log import get_logger
+from praefect.observability.log import Level, get_logger
 from praefect.runtime.ticker import IntervalTicker
 from praefect.services.probes import NodeWalker, ReplicaProbe
 
@@ -35,14 +35,27 @@ class Loops:
         self.group = group
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, loop: Coroutine[object, object, None], name: str) -> None:
-        """Start a loop."""
-        self._tasks.append(self.group.create_task(loop, name=name))
+    def start(
+        self, loop: Coroutine[object, object, None], name: str, *, last_line: str = "", level: Level = Level.ERROR
+    ) -> None:
+        """Start a loop; ``last_line`` is logged when it ends, which at a stop is no error, though upstream says so."""
+        self._tasks.append(self.group.create_task(_reported(loop, last_line, level) if last_line else loop, name=name))
 
     def cancel(self) -> None:
         """End all loops."""
         for task in self._tasks:
             task.cancel()
+
+
+async def _reported(loop: Coroutine[object, object, None], last_line: str, level: Level) -> None:
+    error = "context canceled"
+    try:
+        await loop
+    except Exception as exc:
+        error = str(exc)
+        raise
+    finally:
+        _log.log(level, last_line, error=error)
 
 
 @asynccontextmanager
@@ -77,7 +90,7 @@ def start_loops(parts: Parts, loops: Loops) -> None:
         ticker = IntervalTicker(config.reconciliation.scheduling_interval)
         # Jobs may have died while the node was away.
         parts.node_returned.sleepers.append(lambda _virtual_storage: ticker.wake())
-        loops.start(reconciler.run(ticker), "reconcile")
+        loops.start(reconciler.run(ticker), "reconcile", last_line="reconciler finished execution")
     _start_verifier(parts, loops)
     cleanup = config.repositories_cleanup
     if cleanup.run_interval > timedelta(0):
@@ -88,7 +101,12 @@ def start_loops(parts: Parts, loops: Loops) -> None:
             run_interval=cleanup.run_interval,
             batch_size=cleanup.repositories_in_batch,
         )
-        loops.start(cleaner.run(IntervalTicker(cleanup.check_interval)), "find unknown repositories")
+        loops.start(
+            cleaner.run(IntervalTicker(cleanup.check_interval)),
+            "find unknown repositories",
+            last_line="repository cleaner finished execution",
+            level=Level.INFO,
+        )
     else:
         _log.warning(
             'Repository cleanup background task disabled as "repositories_cleanup.run_interval" is not set or 0.'
@@ -140,9 +158,13 @@ def _start_verifier(parts: Parts, loops: Loops) -> None:
         dequeued=metrics.dequeued,
         completed=metrics.completed,
     )
-    loops.start(verifier.run(IntervalTicker(VERIFY_INTERVAL)), "verify")
+    loops.start(verifier.run(IntervalTicker(VERIFY_INTERVAL)), "verify", last_line="metadata verifier finished")
     leases = ExpiredLeases(records=records, released=metrics.released)
-    loops.start(leases.run(IntervalTicker(LEASE_INTERVAL)), "release leases")
+    loops.start(
+        leases.run(IntervalTicker(LEASE_INTERVAL)),
+        "release leases",
+        last_line="expired verification lease releaser finished",
+    )
     _log.info(
         "background verifier started",
         config={

@@ -15,14 +15,15 @@ from praefect.control.verify import VerificationResult
 from praefect.datastore.cache import CacheObserver
 from praefect.datastore.datastore import DatastoreObserver
 from praefect.datastore.notifications import ListenerObserver
+from praefect.domain.errors import PraefectError
 from praefect.domain.outcome import Verdict
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, ReplicationEvent, ReplicaToVerify
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.log import Level, get_logger
 from praefect.observability.metrics import Collector, Counter, Gauge, Histogram
-from praefect.transactions.manager import VoteObserver
-from praefect.transactions.transaction import Transaction, TransactionId
+from praefect.transactions.manager import CastVote, VoteObserver
+from praefect.transactions.transaction import Transaction, TransactionCancelledError
 from praefect.transport.grpc.call_metrics import CallMetrics, ClientCallMetrics
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.token import TokenResult, TokenVerdict
@@ -268,6 +269,7 @@ class ProxyMetrics:
             registered=self._registered,
             started=self._vote_started,
             decided=self._vote_decided,
+            refused=self._vote_refused,
             stopped=lambda _id: self.transactions.labels("stopped").inc(),
             finished=self._finished,
         )
@@ -277,22 +279,30 @@ class ProxyMetrics:
         voters = [voter.name for voter in transaction.electorate.voters]
         _log.debug("RegisterTransaction", **{"transaction.id": transaction.id, "transaction.voters": voters})
 
-    def _vote_started(self, transaction_id: TransactionId, node: str) -> None:
+    def _vote_started(self, cast: CastVote) -> None:
         self.transactions.labels("started").inc()
-        _log.debug("VoteTransaction", **_vote_fields(transaction_id, node))
+        _log.debug("VoteTransaction", **_vote_fields(cast))
 
-    def _vote_decided(self, transaction_id: TransactionId, node: str, result: VoteResult, seconds: float) -> None:
+    def _vote_refused(self, cast: CastVote, error: PraefectError, seconds: float) -> None:
+        self.transactions.labels("invalid").inc()
+        self.vote_delay.labels("vote").observe(seconds)
+        _log.log(Level.ERROR, "VoteTransaction: failure", **_vote_fields(cast), error=str(error))
+
+    def _vote_decided(self, cast: CastVote, result: VoteResult, seconds: float) -> None:
         self.transactions.labels(_ACTIONS[result]).inc()
         self.vote_delay.labels("vote").observe(seconds)
+        fields = _vote_fields(cast)
         match result:
             case VoteResult.COMMITTED:
-                _log.info("VoteTransaction: transaction committed", **_vote_fields(transaction_id, node))
+                _log.info("VoteTransaction: transaction committed", **fields)
             case VoteResult.FAILED:
-                _log.log(Level.ERROR, "VoteTransaction: did not reach quorum", **_vote_fields(transaction_id, node))
+                error = "transaction did not reach quorum"
+                _log.log(Level.ERROR, "VoteTransaction: did not reach quorum", **fields, error=error)
             case VoteResult.STOPPED:
-                _log.debug("VoteTransaction: transaction stopped", **_vote_fields(transaction_id, node))
+                _log.debug("VoteTransaction: transaction stopped", **fields)
             case _:
-                _log.log(Level.ERROR, "VoteTransaction: transaction was canceled", **_vote_fields(transaction_id, node))
+                error = str(TransactionCancelledError())
+                _log.log(Level.ERROR, "VoteTransaction: transaction was canceled", **fields, error=error)
 
     def _finished(self, transaction: Transaction) -> None:
         rounds = transaction.rounds
@@ -336,5 +346,9 @@ class ProxyMetrics:
         )
 
 
-def _vote_fields(transaction_id: TransactionId, node: str) -> dict[str, object]:
-    return {"transaction.id": transaction_id, "transaction.voter": node}
+def _vote_fields(cast: CastVote) -> dict[str, object]:
+    return {
+        "transaction.id": cast.transaction_id,
+        "transaction.voter": cast.node,
+        "transaction.hash": cast.vote.hex(),
+    }

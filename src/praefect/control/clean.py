@@ -15,7 +15,7 @@ from typing import Protocol
 from praefect.domain.errors import PraefectError
 from praefect.domain.replication import StorageCleanup
 from praefect.domain.repository import ReplicaPath, Storage, VirtualStorage
-from praefect.observability.log import get_logger
+from praefect.observability.log import Logger, get_logger
 from praefect.runtime.ticker import Ticker
 from praefect.transport.grpc.status import leading_error
 
@@ -75,19 +75,27 @@ class RepositoryCleaner:
     batch_size: int
 
     async def run_once(self) -> CleanReport:
-        """Look at one storage that is due."""
-        cleanup = await self.records.acquire(self.run_interval)
+        """Look at one storage that is due; what fails is logged, and left to the next time."""
+        try:
+            cleanup = await self.records.acquire(self.run_interval)
+        except PraefectError as exc:
+            _log.error("unable to acquire next storage to verify", error=str(exc))
+            return CleanReport(cleanup=None)
         if cleanup is None:
             return CleanReport(cleanup=None)
+        log = _log.bind(virtual_storage=cleanup.virtual_storage, storage=cleanup.storage)
         unknown: list[ReplicaPath] = []
         try:
             async with self._kept_alive(cleanup):
                 async for batch in self._batches(cleanup):
-                    found = await self.records.find_unknown(cleanup.virtual_storage, cleanup.storage, batch)
-                    self._report(cleanup, found)
-                    unknown.extend(found)
+                    unknown += await self._check(cleanup, batch, log)
+        except PraefectError as exc:
+            log.error("failed to exec action on repositories", error=str(exc))
         finally:
-            await self.records.release(cleanup)
+            try:
+                await self.records.release(cleanup)
+            except PraefectError as exc:
+                log.error("failed to release storage acquired to verify", error=str(exc))
         return CleanReport(cleanup=cleanup, unknown=tuple(unknown))
 
     async def run(self, ticker: Ticker) -> None:
@@ -102,10 +110,20 @@ class RepositoryCleaner:
                         is_populated = True
                     await self.run_once()
                 except PraefectError as exc:
-                    _log.error("failed to check existence", error=str(exc))
+                    _log.error("unable to acquire next storage to verify", error=str(exc))
                 await ticker.wait()
         finally:
             _log.info("completed")
+
+    async def _check(self, cleanup: StorageCleanup, batch: Sequence[ReplicaPath], log: Logger) -> Sequence[ReplicaPath]:
+        """Report those of a batch that no record knows; a batch that cannot be looked up does not end the walk."""
+        try:
+            unknown = await self.records.find_unknown(cleanup.virtual_storage, cleanup.storage, batch)
+        except PraefectError as exc:
+            log.error("failed to check existence", error=str(exc))
+            return ()
+        self._report(cleanup, unknown)
+        return unknown
 
     async def _batches(self, cleanup: StorageCleanup) -> AsyncIterator[list[ReplicaPath]]:
         batch: list[ReplicaPath] = []

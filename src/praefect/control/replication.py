@@ -126,6 +126,13 @@ class ReplicationManager:
             for virtual_storage, storages in self.nodes.items():
                 self._wake[virtual_storage] = asyncio.Event()
                 rotation = _Rotation(storages)
+                if self.workers > len(storages):
+                    # Spelled as upstream does, for alerts that match it.
+                    _log.info(
+                        f"parallel processing workers decreased from {self.workers} configured with config to "
+                        f"{len(storages)} according to minumal amount of storages in the virtual storage "
+                        f'"{virtual_storage}"'
+                    )
                 for number in range(max(1, min(self.workers, len(storages)))):
                     workers.create_task(
                         self._work(virtual_storage, rotation), name=f"replicate {virtual_storage} {number}"

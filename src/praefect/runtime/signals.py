@@ -27,6 +27,7 @@ class Stop:
     Attributes:
         signal_name: the name of the first signal, ``None`` before it or when the program itself asked.
         cause: why the program itself asked.
+        forced_by: the second signal, which asked not to wait; ``None`` before it.
         hangup: set by SIGHUP when that signal does not stop the process; whoever acts on it clears it.
     """
 
@@ -35,7 +36,7 @@ class Stop:
         self.cause = ""
         self.hangup = asyncio.Event()
         self._requested = asyncio.Event()
-        self._forced = False
+        self.forced_by: signal.Signals | None = None
         self._grace: asyncio.Timeout | None = None
 
     @property
@@ -46,7 +47,7 @@ class Stop:
     @property
     def forced(self) -> bool:
         """Whether it was asked a second time."""
-        return self._forced
+        return self.forced_by is not None
 
     async def wait(self) -> None:
         """Return when the process is asked to end."""
@@ -64,7 +65,7 @@ class Stop:
             self.signal_name = NAMES[number]
             self._requested.set()
             return
-        self._forced = True
+        self.forced_by = number
         if self._grace is not None and not self._grace.expired():
             self._grace.reschedule(asyncio.get_running_loop().time())
 
@@ -76,12 +77,12 @@ class Stop:
             ShutdownError: the period passed or the stop was forced; the block was cancelled.
         """
         try:
-            async with asyncio.timeout(0 if self._forced else period.total_seconds()) as self._grace:
+            async with asyncio.timeout(0 if self.forced else period.total_seconds()) as self._grace:
                 yield
         except TimeoutError:
             if not (self._grace and self._grace.expired()):
                 raise
-            reason = "force shutdown" if self._forced else "grace period expired"
+            reason = "force shutdown" if self.forced else "grace period expired"
             raise ShutdownError(f"{self._origin()}: {reason}") from None
         finally:
             self._grace = None

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from praefect.domain.errors import InvalidArgumentError, NotFoundError
+from praefect.domain.errors import InvalidArgumentError, NotFoundError, PraefectError
 from praefect.domain.quorum import Electorate, VoteResult
 from praefect.transactions.subtransaction import Subtransaction, VoteNotCancellableError
 from praefect.transactions.transaction import Transaction, TransactionCancelledError, TransactionId
@@ -30,15 +30,26 @@ class InvalidVoteError(InvalidArgumentError):
         super().__init__(f"invalid reference update hash: invalid vote length {length}")
 
 
+@dataclass(frozen=True, slots=True)
+class CastVote:
+    """A vote as it arrived: in which transaction, of whom, for what."""
+
+    transaction_id: TransactionId
+    node: str
+    vote: bytes
+
+
 @dataclass(slots=True, kw_only=True)
 class VoteObserver:
-    """What to tell of votes: counters and log lines belong to whoever builds the manager."""
+    """What to tell of votes: counters and log lines belong to whoever builds the manager.
+
+    Of each vote ``started`` is told first, then one of ``decided`` and ``refused``; both get the seconds in between.
+    """
 
     registered: Callable[[Transaction], None] = field(default=lambda _transaction: None)
-    started: Callable[[TransactionId, str], None] = field(default=lambda _id, _node: None)
-    decided: Callable[[TransactionId, str, VoteResult, float], None] = field(
-        default=lambda _id, _node, _result, _seconds: None
-    )
+    started: Callable[[CastVote], None] = field(default=lambda _cast: None)
+    decided: Callable[[CastVote, VoteResult, float], None] = field(default=lambda _cast, _result, _seconds: None)
+    refused: Callable[[CastVote, PraefectError, float], None] = field(default=lambda _cast, _error, _seconds: None)
     stopped: Callable[[TransactionId], None] = field(default=lambda _id: None)
     finished: Callable[[Transaction], None] = field(default=lambda _transaction: None)
 
@@ -93,18 +104,23 @@ class TransactionManager:
         """
         if len(vote) != VOTE_LENGTH_BYTES:
             raise InvalidVoteError(len(vote))
-        transaction = self._find(transaction_id)
+        cast = CastVote(transaction_id, node, vote)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._observer.started(transaction_id, node)
-        result = VoteResult.CANCELLED
+        self._observer.started(cast)
+        result, refusal = VoteResult.CANCELLED, None
         try:
-            cast = transaction.cast(node, vote)
-            result = cast if isinstance(cast, VoteResult) else await self._wait(cast, node)
-            if result is VoteResult.COMMITTED and not self._may_commit():
-                result = VoteResult.FAILED
+            result = await self._decide(cast)
+        except TransactionCancelledError:
+            raise
+        except PraefectError as exc:
+            refusal = exc
+            raise
         finally:
-            self._observer.decided(transaction_id, node, result, loop.time() - began)
+            if refusal is None:
+                self._observer.decided(cast, result, loop.time() - began)
+            else:
+                self._observer.refused(cast, refusal, loop.time() - began)
         if result is VoteResult.CANCELLED:
             raise TransactionCancelledError
         return result
@@ -117,6 +133,14 @@ class TransactionManager:
         """
         self._find(transaction_id).stop()
         self._observer.stopped(transaction_id)
+
+    async def _decide(self, cast: CastVote) -> VoteResult:
+        round_or_result = self._find(cast.transaction_id).cast(cast.node, cast.vote)
+        if isinstance(round_or_result, VoteResult):
+            result = round_or_result
+        else:
+            result = await self._wait(round_or_result, cast.node)
+        return VoteResult.FAILED if result is VoteResult.COMMITTED and not self._may_commit() else result
 
     def _find(self, transaction_id: TransactionId) -> Transaction:
         transaction = self._transactions.get(transaction_id)

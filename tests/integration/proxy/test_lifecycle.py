@@ -275,7 +275,7 @@ async def test_loops_live_through_an_outage(database: DatabaseConfig) -> None:
                     "checking health failed",
                     "failed to dequeue replication events",
                     "automatic reconciliation failed",
-                    "failed to check existence",
+                    "unable to acquire next storage to verify",
                 } <= failed
 
             await eventually(everybody_has_failed)

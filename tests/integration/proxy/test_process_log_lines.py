@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import socket
 
-from praefect.config.praefect import ReconciliationConfig
+from praefect.config.praefect import BackgroundVerificationConfig, ReconciliationConfig, RepositoriesCleanupConfig
 from praefect.config.praefect_sections import DatabaseConfig
 from praefect.observability.log import capture
 from praefect.proto import repository_pb2, server_pb2
 from praefect.transport.grpc.status import Status, StatusCode
 from tests.support.scripted_cluster import ALL, G1, VS, Cluster, running_cluster
 from tests.support.scripted_node import NodeCall, agree
+
+LAST_LINES = {
+    "health manager exited": "error",
+    "notifications listener terminated": "error",
+    "metadata verifier finished": "error",
+    "expired verification lease releaser finished": "error",
+    "reconciler finished execution": "error",
+    "repository cleaner finished execution": "info",
+}
+"""What upstream says at every stop, with these levels."""
 
 
 async def test_start_and_stop(database: DatabaseConfig) -> None:
@@ -19,7 +29,11 @@ async def test_start_and_stop(database: DatabaseConfig) -> None:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
     with capture() as lines:
         async with running_cluster(
-            database, prometheus_listen_addr=address, reconciliation=ReconciliationConfig()
+            database,
+            prometheus_listen_addr=address,
+            reconciliation=ReconciliationConfig(),
+            background_verification=BackgroundVerificationConfig(),
+            repositories_cleanup=RepositoriesCleanupConfig(),
         ) as cluster:
             path = cluster.config.socket_path
     expected: list[tuple[str, dict[str, object]]] = [
@@ -35,7 +49,10 @@ async def test_start_and_stop(database: DatabaseConfig) -> None:
         ("background started: processing of the replication events", {}),
         ("background started: processing of the stale replication events", {}),
         ("background started: processing of the replication job locks clean up", {}),
-        ("background verifier is disabled", {}),
+        (
+            "background verifier started",
+            {"config": {"verification_interval": "168h0m0s", "delete_invalid_records": True}},
+        ),
     ]
     told = [line["msg"] for line in lines]
     assert [message for message in told if message in dict(expected)] == [message for message, _ in expected]
@@ -47,10 +64,28 @@ async def test_start_and_stop(database: DatabaseConfig) -> None:
     started = {"health manager started", "processing started", "automatic reconciler started"}
     stopped = {"health manager stopped", "processing stopped", "automatic reconciler stopped"}
     assert started | stopped <= set(told)
+    for message, level in LAST_LINES.items():
+        [line] = [line for line in lines if line["msg"] == message]
+        assert (line["level"], line["error"]) == (level, "context canceled"), message
+    assert told.index("wait: stop action completed") < told.index("wait: all servers done")
     [reconciler] = [line for line in lines if line["msg"] == "automatic reconciler started"]
     assert reconciler["storages"] == {VS: list(ALL)}
-    [cleaner] = [line for line in lines if str(line["msg"]).startswith("Repository cleanup background task disabled")]
-    assert cleaner["level"] == "warning"
+
+
+async def test_loops_that_are_off_are_told_of(database: DatabaseConfig) -> None:
+    with capture() as lines:
+        async with running_cluster(database):
+            pass
+    levels = {str(line["msg"]): line["level"] for line in lines}
+    assert levels["background verifier is disabled"] == "info"
+    [cleaner] = [message for message in levels if message.startswith("Repository cleanup background task disabled")]
+    assert levels[cleaner] == "warning"
+    for absent in (
+        "reconciler finished execution",
+        "metadata verifier finished",
+        "repository cleaner finished execution",
+    ):
+        assert absent not in levels
 
 
 async def test_unreachable_nodes_are_told_of_every_round(cluster: Cluster) -> None:

@@ -300,7 +300,7 @@ class Server:
             call.conclude(status_of(exc))
         except Exception as exc:  # noqa: BLE001 - a handler's crash is its caller's answer, never the server's end
             if not isinstance(leading_error(exc), PraefectError):
-                _log.error("handler crashed", grpc_method=call.method, exc_info=exc)
+                _log.error("grpc panic", method=call.method, exc_info=exc)
             call.conclude(status_of(exc))
         else:
             call.conclude(None)
