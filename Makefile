@@ -13,7 +13,7 @@ help:
 	@echo "make check     format, lint, types, import contracts, unit tests"
 	@echo "make bench     print the benchmark table"
 	@echo "make bench-failover  measure how soon reads and writes work again after a death"
-	@echo "make fault     put clusters through seeded faults: SEEDS=first-last (see docs/reliability.md)"
+	@echo "make fault     put clusters through seeded faults: SEEDS=first-last JOBS=n KEEP_GOING=1"
 	@echo "make docs      regenerate docs/configuration.md from the models"
 	@echo "make protos    regenerate src/praefect/proto from proto/"
 
@@ -56,8 +56,9 @@ bench-failover: setup
 	$(BIN)/python -m bench.failover $(ROUNDS)
 
 SEEDS ?= 1-3
+JOBS ?= 1
 fault: setup
-	$(BIN)/python -m tests.fault $(SEEDS)
+	JOBS=$(JOBS) KEEP_GOING=$(KEEP_GOING) $(BIN)/python -m tests.fault $(SEEDS)
 
 docs: setup
 	$(BIN)/python scripts/generate-configuration-docs

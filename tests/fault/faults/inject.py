@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,14 @@ from pathlib import Path
 from praefect.app.cluster import Cluster
 from praefect.app.layout import Endpoint
 from praefect.app.processes import ProcessCrashedError
+from tests.fault.faults.disk import SmallDisk
 from tests.fault.faults.schedule import Fault, Kind
+from tests.fault.faults.skewed import set_skew
 from tests.fault.faults.wire import Wire
 
 START_SECONDS = 60.0
 RESTART_SECONDS = 0.5
+REFILL_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -35,11 +38,19 @@ class Wires:
 
 
 class Injector:
-    """Strikes and heals the parts of a cluster."""
+    """Strikes and heals the parts of a cluster.
 
-    def __init__(self, cluster: Cluster, wires: Wires, note: Callable[[str], None]) -> None:
+    Args:
+        disks: the nodes' small disks; a fault of another disk is left out.
+        note: is told what happens.
+    """
+
+    def __init__(
+        self, cluster: Cluster, wires: Wires, disks: Mapping[str, SmallDisk], note: Callable[[str], None]
+    ) -> None:
         self._cluster = cluster
         self._wires = wires.wires
+        self._disks = disks
         self._note = note
         self.restarted: set[str] = set()
 
@@ -53,6 +64,8 @@ class Injector:
         """Undo everything, also what was not planned."""
         for wire in self._wires.values():
             await wire.heal()
+        for disk in self._disks.values():
+            disk.empty()
         for child in self._cluster.children():
             if child.running:
                 _signal_tree(child.pid, signal.SIGCONT)
@@ -66,15 +79,29 @@ class Injector:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(began + fault.began_seconds - loop.time())
         self._note(f"begins: {fault.describe()}")
-        await self._strike(fault)
-        await asyncio.sleep(began + fault.began_seconds + fault.lasts_seconds - loop.time())
+        until = began + fault.began_seconds + fault.lasts_seconds
+        if fault.kind is Kind.NODE_DISK_FULL:
+            await self._keep_full(fault, until)
+        else:
+            await self._strike(fault)
+        await asyncio.sleep(until - loop.time())
         self._note(f"heals: {fault.describe()}")
         await self._mend(fault)
         self._note(f"healed: {fault.describe()}")
 
+    async def _keep_full(self, fault: Fault, until: float) -> None:
+        """Fill a disk, and fill again what is deleted meanwhile."""
+        loop = asyncio.get_running_loop()
+        disk = self._disks.get(fault.target)
+        while disk is not None and loop.time() < until:
+            await disk.fill()
+            await asyncio.sleep(min(REFILL_SECONDS, max(0.0, until - loop.time())))
+
     async def _strike(self, fault: Fault) -> None:
         if fault.kind.concerns_a_wire:
             await self._strike_wire(fault)
+        elif fault.kind.concerns_a_clock:
+            set_skew(self._config(fault.target), fault.skew_seconds)
         elif fault.kind is Kind.POSTGRES_KILLED:
             _signal_tree(self._postmaster(), signal.SIGKILL)
         elif fault.kind is Kind.POSTGRES_STOPPED:
@@ -103,6 +130,11 @@ class Injector:
     async def _mend(self, fault: Fault) -> None:
         if fault.kind.concerns_a_wire:
             await self._wires[fault.praefect, fault.target].heal(reset=fault.reset)
+        elif fault.kind.concerns_a_clock:
+            set_skew(self._config(fault.target), 0.0)
+        elif fault.kind is Kind.NODE_DISK_FULL:
+            if fault.target in self._disks:
+                self._disks[fault.target].empty()
         elif fault.kind in {Kind.POSTGRES_KILLED, Kind.POSTGRES_RESTARTED}:
             assert self._cluster.postgres is not None
             await self._cluster.postgres.restart()
@@ -128,6 +160,10 @@ class Injector:
                     await asyncio.sleep(RESTART_SECONDS)
                 else:
                     return
+
+    def _config(self, name: str) -> Path:
+        layout = self._cluster.layout
+        return layout.node_config(name) if name in layout.node_names else layout.praefect_config_of(name)
 
     def _postmaster(self) -> int:
         assert self._cluster.postgres is not None

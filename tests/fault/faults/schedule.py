@@ -19,6 +19,8 @@ class Kind(StrEnum):
     NODE_CUT = "node-cut"
     NODE_STALLED = "node-stalled"
     NODE_DELAYED = "node-delayed"
+    NODE_DISK_FULL = "node-disk-full"
+    NODE_SKEWED = "node-skewed"
     POSTGRES_KILLED = "postgres-killed"
     POSTGRES_STOPPED = "postgres-stopped"
     POSTGRES_RESTARTED = "postgres-restarted"
@@ -28,6 +30,7 @@ class Kind(StrEnum):
     PRAEFECT_KILLED = "praefect-killed"
     PRAEFECT_STOPPED = "praefect-stopped"
     PRAEFECT_RESTARTED = "praefect-restarted"
+    PRAEFECT_SKEWED = "praefect-skewed"
 
     @property
     def part(self) -> str:
@@ -39,6 +42,15 @@ class Kind(StrEnum):
         """Whether a connection is struck, and not a process."""
         return self.partition("-")[2] in {"cut", "stalled", "delayed"}
 
+    @property
+    def concerns_a_clock(self) -> bool:
+        """Whether a process's time of day is set."""
+        return self in {Kind.NODE_SKEWED, Kind.PRAEFECT_SKEWED}
+
+
+SKEWS_SECONDS = (-3600.0, -45.0, -20.0, 20.0, 45.0, 3600.0)
+"""Tokens are good for 30 s before and after."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -48,6 +60,7 @@ class Fault:
         target: the name of the process, or of the far end of the wire.
         praefect: whose wire it is; empty for faults of processes.
         reset: whether the wire's connections are reset when it heals; otherwise late bytes arrive.
+        skew_seconds: by how much a clock is set forward.
     """
 
     kind: Kind
@@ -58,6 +71,7 @@ class Fault:
     way: Way = Way.BOTH
     delay_seconds: float = 0.0
     reset: bool = False
+    skew_seconds: float = 0.0
 
     @property
     def subject(self) -> tuple[str, str]:
@@ -67,8 +81,9 @@ class Fault:
     def describe(self) -> str:
         """Return a line for people."""
         of = f" of {self.praefect}" if self.praefect else ""
-        way = f" ({self.way})" if self.kind.concerns_a_wire else ""
-        return f"{self.kind} {self.target}{of}{way} at {self.began_seconds:.2f} s for {self.lasts_seconds:.2f} s"
+        how = f" ({self.way})" if self.kind.concerns_a_wire else ""
+        how = f" by {self.skew_seconds:+.0f} s" if self.kind.concerns_a_clock else how
+        return f"{self.kind} {self.target}{of}{how} at {self.began_seconds:.2f} s for {self.lasts_seconds:.2f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +115,7 @@ def _draw_one(chance: random.Random, plan: Plan) -> Fault:
     target, praefect = chance.choice(targets), chance.choice(list(plan.praefects))
     way, reset = chance.choice(list(Way)), chance.random() < 0.5
     lasts, delay = chance.uniform(0.3, plan.traffic_seconds * 0.5), chance.uniform(0.05, 0.6)
+    skew = chance.choice(SKEWS_SECONDS)
     return Fault(
         kind=kind,
         target=target,
@@ -109,6 +125,7 @@ def _draw_one(chance: random.Random, plan: Plan) -> Fault:
         way=Way.BOTH if kind in {Kind.NODE_CUT, Kind.POSTGRES_CUT} else way,
         delay_seconds=delay,
         reset=reset,
+        skew_seconds=skew if kind.concerns_a_clock else 0.0,
     )
 
 

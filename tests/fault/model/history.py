@@ -74,6 +74,19 @@ class Lifetime:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookChange:
+    """A call that replaces a repository's custom hooks; calls follow each other."""
+
+    repository: str
+    version: int
+    answer: Answer
+    began: float
+    ended: float
+    praefect: str
+    detail: str = ""
+
+
 @dataclass(slots=True)
 class History:
     """Everything that happened during one seed; times are the loop's."""
@@ -81,13 +94,14 @@ class History:
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     lifetimes: list[Lifetime] = field(default_factory=list)
+    hook_changes: list[HookChange] = field(default_factory=list)
     failed_reads: list[tuple[float, float, str, str]] = field(default_factory=list)
     notes: list[tuple[float, str]] = field(default_factory=list)
 
     def acknowledged(self) -> int:
-        """Count the writes that were acknowledged, creations and removals included."""
-        answers = [*(write.answer for write in self.writes), *(call.answer for call in self.lifetimes)]
-        return answers.count(Answer.ACKNOWLEDGED)
+        """Count the writes that were acknowledged, those of repositories and hooks included."""
+        calls: list[Write | Lifetime | HookChange] = [*self.writes, *self.lifetimes, *self.hook_changes]
+        return sum(call.answer is Answer.ACKNOWLEDGED for call in calls)
 
     def save(self, path: Path) -> None:
         """Write everything down, for people."""

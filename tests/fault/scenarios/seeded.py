@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from praefect.app.cluster import ClusterOptions, run_cluster
+from praefect.app.layout import Layout
 from tests.fault.checks.disks import commits_by_subject, replica
+from tests.fault.checks.hooks import check_hooks
 from tests.fault.checks.processes import check_footprints, footprints
 from tests.fault.checks.records import Records
 from tests.fault.checks.references import Outage, Violation, check_references
@@ -25,10 +27,13 @@ from tests.fault.checks.replicas import (
     unrecorded,
     wait_for_convergence,
 )
+from tests.fault.faults.disk import may_mount, small_disk
 from tests.fault.faults.inject import Injector, Wires
 from tests.fault.faults.schedule import Fault, Kind, Plan, draw
+from tests.fault.faults.skewed import command
 from tests.fault.model.history import ABSENT, Answer, History, Reference
 from tests.fault.traffic.clients import COMMITTER, PUSHER, READER, SWAPPER, Habit, ReferenceClient, act
+from tests.fault.traffic.hooks import HookClient, set_hooks
 from tests.fault.traffic.lifetimes import LifetimeClient
 from tests.fault.traffic.rpc import CALL_SECONDS, IMPATIENT_SECONDS, PraefectClient
 from tests.fault.traffic.world import REFERENCES, World, furnish
@@ -38,6 +43,8 @@ NODES = 3
 OUTAGE_MARGIN_SECONDS = 5.0
 UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off"}
 DEFAULT_KINDS = tuple(Kind)
+_SKEWED = {"praefect": command("praefect.cli.main"), "praefect-node": command("praefect.cli.node")}
+_PROGRAM_OF = {Kind.NODE_SKEWED: "praefect-node", Kind.PRAEFECT_SKEWED: "praefect"}
 FAILURES = Path(tempfile.gettempdir()) / "praefect-fault"
 
 
@@ -62,6 +69,7 @@ class Result:
     seconds: float
     healed_seconds: float
     artifacts: Path | None
+    skipped: Sequence[Kind] = ()
 
     def summary(self) -> str:
         """Return one line."""
@@ -73,6 +81,7 @@ class Result:
             f"{refused} refused, {len(self.history.reads)} reads, {len(self.history.failed_reads)} failed reads; "
             f"converged {self.healed_seconds:.1f} s after healing; {self.seconds:.0f} s; "
             + ", ".join(fault.describe() for fault in self.faults)
+            + "".join(f", skipped: {kind}" for kind in self.skipped)
         )
 
     def report(self) -> str:
@@ -108,22 +117,33 @@ async def run_seed(seed: int, settings: Settings) -> Result:
     """Run one seed and check it."""
     began = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix=f"fault-{seed}-"))
+    layout = Layout(directory / "c", NODES, PRAEFECTS)
+    faults = _draw(seed, settings, layout)
+    struck = {fault.kind for fault in faults}
+    possible = {kind for kind in struck if _is_possible(kind, settings)}
+    faults = tuple(fault for fault in faults if fault.kind in possible)
     try:
         async with AsyncExitStack() as stack:
             wires = Wires(stack)
+            disks = {
+                fault.target: await stack.enter_async_context(small_disk(layout.node_storage(fault.target)))
+                for fault in {fault.target: fault for fault in faults if fault.kind is Kind.NODE_DISK_FULL}.values()
+            }
+            clocks = any(kind.concerns_a_clock for kind in possible)
             options = ClusterOptions(
-                directory=directory / "c",
+                directory=layout.directory,
                 nodes=NODES,
                 praefects=PRAEFECTS,
                 reconciliation_interval="1s",
                 postgres_settings=UNSAFE_BUT_FAST,
-                programs=settings.programs,
+                programs={**(_SKEWED if clocks else {}), **settings.programs},
                 detour=wires.detour,
             )
             cluster = await stack.enter_async_context(run_cluster(options))
             world = World(cluster=cluster, seed=seed, directory=directory)
-            faults, violations, healed = await _play(world, wires, settings)
-        artifacts = _keep(world, directory) if violations or settings.keep else None
+            injector = Injector(cluster, wires, disks, world.note)
+            violations, healed = await _play(world, injector, faults, settings)
+            artifacts = _keep(world, directory) if violations or settings.keep else None
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Result(
@@ -134,22 +154,37 @@ async def run_seed(seed: int, settings: Settings) -> Result:
         seconds=time.monotonic() - began,
         healed_seconds=healed,
         artifacts=artifacts,
+        skipped=sorted(struck - possible),
     )
 
 
-async def _play(world: World, wires: Wires, settings: Settings) -> tuple[tuple[Fault, ...], list[Violation], float]:
-    cluster = world.cluster
+def _draw(seed: int, settings: Settings, layout: Layout) -> tuple[Fault, ...]:
     plan = Plan(
         kinds=settings.kinds,
-        nodes=cluster.layout.node_names,
-        praefects=cluster.layout.praefect_names,
+        nodes=layout.node_names,
+        praefects=layout.praefect_names,
         traffic_seconds=settings.traffic_seconds,
     )
-    faults = draw(world.seed, plan)
+    return draw(seed, plan)
+
+
+def _is_possible(kind: Kind, settings: Settings) -> bool:
+    """Whether there is the right to mount a small disk, and a clock of ours to set."""
+    if kind is Kind.NODE_DISK_FULL:
+        return may_mount()
+    return kind not in {Kind.NODE_SKEWED, Kind.PRAEFECT_SKEWED} or _PROGRAM_OF[kind] not in settings.programs
+
+
+async def _play(
+    world: World, injector: Injector, faults: tuple[Fault, ...], settings: Settings
+) -> tuple[list[Violation], float]:
+    cluster = world.cluster
     await furnish(world)
+    async with PraefectClient(cluster, cluster.layout.praefect_names[0]) as rpc:
+        answer = await set_hooks(world, rpc, world.projects[-1], version=1)
+        assert answer is Answer.ACKNOWLEDGED, world.history.hook_changes
     world.note("the projects are there")
     before = footprints(cluster)
-    injector = Injector(cluster, wires, world.note)
     began = world.now()
     await _traffic(world, injector, faults, began + settings.traffic_seconds)
     await injector.heal()
@@ -162,11 +197,12 @@ async def _play(world: World, wires: Wires, settings: Settings) -> tuple[tuple[F
     await _resolve_marks(world, records)
     violations += await _check_history(world, _outages(faults, began))
     violations += check_lifetimes(world.history, world.lifetimes, records)
+    violations += check_hooks(cluster, world.history, records)
     violations += await check_soundness(cluster, records)
     violations += await check_footprints(cluster, before)
     if orphans := unrecorded(cluster, records):
         world.note(f"directories without a record: {orphans}")
-    return faults, violations, converged
+    return violations, converged
 
 
 async def _traffic(world: World, injector: Injector, faults: tuple[Fault, ...], until: float) -> None:
@@ -192,6 +228,8 @@ async def _traffic(world: World, injector: Injector, faults: tuple[Fault, ...], 
             rpc = await stack.enter_async_context(PraefectClient(world.cluster, praefect))
             lifetimes = LifetimeClient(world, rpc, praefect)
             group.create_task(lifetimes.act(until), name=f"lifetimes {praefect}")
+        hooks = HookClient(world, rpc, world.projects[-1])
+        group.create_task(hooks.act(until), name="hooks")
 
 
 def _outages(faults: Sequence[Fault], began: float) -> list[Outage]:
