@@ -160,7 +160,11 @@ def _add_services(parts: Parts, router: Router, server: Server) -> None:
     """Add what Praefect answers itself."""
     datastore = parts.datastore
     intercepted = InterceptedMethods(
-        records=datastore.repositories, router=router, nodes=parts.nodes, forget=datastore.cache.forget
+        records=datastore.repositories,
+        router=router,
+        nodes=parts.nodes,
+        forget=datastore.cache.forget,
+        wait_readable=parts.doubts.wait_readable,
     )
     intercepted.register(server)
     info = PraefectInfoService(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from psycopg.rows import DictRow
 
@@ -72,6 +72,11 @@ class ComparisonStore:
         """Choose disagreements that nobody has looked at for a while."""
         rows = await self._database.fetch_all(_QUERIES["claim"], patience_seconds=patience_seconds, size=limit)
         return [RepositoryId(row["repository_id"]) for row in rows]
+
+    async def count(self) -> Mapping[VirtualStorage, int]:
+        """Return how many repositories of each virtual storage are read-only."""
+        rows = await self._database.fetch_all(_QUERIES["count"])
+        return {VirtualStorage(row["virtual_storage"]): row["total"] for row in rows}
 
     async def list(self, virtual_storage: VirtualStorage | None = None) -> Sequence[Disagreement]:
         """Return disagreements, oldest first."""

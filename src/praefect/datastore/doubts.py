@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg.rows import DictRow
@@ -170,6 +170,11 @@ class DoubtStore:
     async def list(self, *, only_lapsed: bool) -> Sequence[Doubt]:
         """Return doubts, oldest first."""
         return [_doubt(row) for row in await self._database.fetch_all(_QUERIES["list_doubts"], only_lapsed=only_lapsed)]
+
+    async def count(self) -> Mapping[VirtualStorage, tuple[int, int]]:
+        """Return how many doubts there are, live and lapsed, by virtual storage."""
+        rows = await self._database.fetch_all(_QUERIES["count_doubts"])
+        return {VirtualStorage(row["virtual_storage"]): (row["total"] - row["lapsed"], row["lapsed"]) for row in rows}
 
     async def list_of(self, repository_id: RepositoryId) -> Sequence[Doubt]:
         """Return a repository's doubts, oldest first."""

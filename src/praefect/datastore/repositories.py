@@ -139,6 +139,11 @@ class RepositoryStore:
         )
         return {VirtualStorage(row["virtual_storage"]): row["unavailable"] for row in rows}
 
+    async def count_behind(self) -> Mapping[tuple[VirtualStorage, Storage], int]:
+        """Return how many replicas of each storage are behind."""
+        rows = await self._database.fetch_all(_QUERIES["count_behind"])
+        return {(VirtualStorage(row["virtual_storage"]), Storage(row["storage"])): row["behind"] for row in rows}
+
     async def repository_exists(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> bool:
         """Return whether the repository is recorded."""
         row = await self._database.fetch_one(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -94,12 +94,18 @@ class RepositoryRecords(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class InterceptedMethods:
-    """The handlers and what they need."""
+    """The handlers and what they need.
+
+    Attributes:
+        forget: drops an entry of this process's read cache.
+        wait_readable: returns when no interrupted write stands before a read; raises DoubtsPendingError.
+    """
 
     records: RepositoryRecords
     router: ReadRouter
     nodes: NodeChannels
-    forget: Callable[[VirtualStorage, RelativePath], None]  # drops an entry of this process's read cache
+    forget: Callable[[VirtualStorage, RelativePath], None]
+    wait_readable: Callable[[VirtualStorage, RelativePath], Awaitable[None]]
 
     def register(self, server: Server) -> None:
         """Add the handlers to a server."""
@@ -207,10 +213,10 @@ class InterceptedMethods:
         if not request.HasField("repository"):
             raise InvalidArgumentError("repository not set")
         virtual_storage = VirtualStorage(request.repository.storage_name)
+        relative_path = RelativePath(request.repository.relative_path)
+        await self.wait_readable(virtual_storage, relative_path)
         try:
-            route = await self.router.route_accessor(
-                virtual_storage, RelativePath(request.repository.relative_path), force_primary=False
-            )
+            route = await self.router.route_accessor(virtual_storage, relative_path, force_primary=False)
         except RepositoryNotFoundError:
             request.repository.storage_name = self.router.route_storage_accessor(virtual_storage).storage
         else:
@@ -231,11 +237,10 @@ class InterceptedMethods:
         repository = request.repository
         if not (repository.storage_name and repository.relative_path):
             raise InvalidArgumentError("repository not set")
-        virtual_storage = VirtualStorage(repository.storage_name)
+        virtual_storage, relative_path = VirtualStorage(repository.storage_name), RelativePath(repository.relative_path)
+        await self.wait_readable(virtual_storage, relative_path)
         try:
-            route = await self.router.route_accessor(
-                virtual_storage, RelativePath(repository.relative_path), force_primary=False
-            )
+            route = await self.router.route_accessor(virtual_storage, relative_path, force_primary=False)
         except RepositoryNotFoundError as exc:
             raise NotFoundError("route RPC: consistent storages: repository not found") from exc
         except PraefectError as exc:

@@ -14,7 +14,7 @@ from praefect.app.proxy_parts import Parts
 from praefect.control.doubts import Settled
 from praefect.domain.doubts import Doubt, Incarnation, OpenResult
 from praefect.domain.repository import RelativePath, ReplicaPath, RepositoryId, Storage
-from praefect.proto import operations_pb2, ref_pb2, repository_pb2
+from praefect.proto import objectpool_pb2, operations_pb2, ref_pb2, repository_pb2
 from praefect.proxy.finalize import Finalizer, Write
 from praefect.runtime.signals import Stop
 from praefect.transport.grpc.status import StatusCode
@@ -26,6 +26,9 @@ HOOKS = "/gitaly.RepositoryService/SetCustomHooks"
 WRITE = "/gitaly.RepositoryService/WriteRef"
 READ = "/gitaly.RefService/FindLocalBranches"
 CREATE = "/gitaly.RepositoryService/CreateRepository"
+BACKUP = "/gitaly.RepositoryService/BackupRepository"
+GET_POOL = "/gitaly.ObjectPoolService/GetObjectPool"
+UNSETTLED = "an interrupted write to this repository has not been settled yet"
 DEAD = Incarnation("dead")
 
 
@@ -278,8 +281,14 @@ async def test_reads_wait_for_the_settlement(cluster: Cluster, monkeypatch: pyte
     await interrupted(cluster, repository)
     assert await settle(cluster, repository) is Settled.OUT_OF_REACH
     monkeypatch.setattr("praefect.control.doubts.READ_PATIENCE_SECONDS", 0.05)
-    status = await cluster.status(READ, request)
-    assert status.code is StatusCode.UNAVAILABLE
+    backup = repository_pb2.BackupRepositoryRequest(repository=repository.message, backup_id="1")
+    pool = objectpool_pb2.GetObjectPoolRequest(repository=repository.message)
+    for method, message in ((READ, request), (BACKUP, backup), (GET_POOL, pool)):
+        status = await cluster.status(method, message)
+        assert (status.code, status.message.endswith(UNSETTLED)) == (StatusCode.UNAVAILABLE, True), method
+    assert not any(
+        node.called(name) for node in cluster.nodes.values() for name in ("BackupRepository", "GetObjectPool")
+    )
     monkeypatch.setattr("praefect.control.doubts.READ_PATIENCE_SECONDS", 30.0)
     async with asyncio.TaskGroup() as group:
         read = group.create_task(cluster.status(READ, request), name="read")

@@ -19,7 +19,7 @@ from praefect.transport.dial import open_channel
 from praefect.transport.grpc.status import OK, Status, StatusCode
 from praefect.transport.grpc.token import make_token
 from tests.support.eventually import eventually
-from tests.support.scripted_cluster import G1, G2, G3, TOKEN, Cluster, running_cluster
+from tests.support.scripted_cluster import ALL, G1, G2, G3, TOKEN, Cluster, running_cluster
 from tests.support.scripted_node import answering, voting
 
 FIND = "/gitaly.RefService/FindLocalBranches"
@@ -121,7 +121,8 @@ async def test_own_methods_are_shown_from_the_start(database: DatabaseConfig) ->
     async with scraped_cluster(database) as cluster:
         page = await scrape(cluster)
     started = {series("", grpc_type=kind, grpc_service=service, grpc_method=method) for kind, service, method in SHOWN}
-    assert set(only(page, "grpc_server_started_total")) == started
+    for name in ("started_total", "msg_received_total", "msg_sent_total"):
+        assert set(only(page, f"grpc_server_{name}")) == started
     assert len(only(page, "grpc_server_handled_total")) == 17 * 17
     assert set(only(page, "grpc_server_handled_total").values()) == {0}
 
@@ -138,6 +139,32 @@ async def test_metrics_of_what_is_off_are_absent(database: DatabaseConfig) -> No
 
 
 # --- in use ---
+
+
+async def test_what_is_in_doubt_or_behind_is_shown(database: DatabaseConfig) -> None:
+    async with scraped_cluster(database) as cluster:
+        await cluster.repository(generation=1, replicas={G1: 1, G2: 0})
+        await cluster.rows.run(
+            "INSERT INTO praefect_own.disagreements (repository_id, virtual_storage, relative_path, storages) "
+            "VALUES (1000, 'default', 'b.git', '{}')"
+        )
+        # No settler touches the doubt of a live lease.
+        await cluster.rows.run(
+            "INSERT INTO praefect_own.doubts (incarnation, number, owner, repository_id, virtual_storage, "
+            "relative_path, replica_path, method, creates, storages) SELECT incarnation, 1000, incarnation, 1001, "
+            "'default', 'c.git', 'disk/1001', '/gitaly.RefService/DeleteRefs', false, '{}' FROM praefect_own.leases"
+        )
+        page = await scrape(cluster)
+        database_page = await scrape(cluster, "/db_metrics")
+    assert database_page[series("praefect_open_doubts", virtual_storage="default", state="live")] == 1
+    assert database_page[series("praefect_open_doubts", virtual_storage="default", state="lapsed")] == 0
+    assert database_page[series("praefect_read_only_repositories", virtual_storage="default")] == 1
+    behind = {
+        storage: series("praefect_replicas_behind", virtual_storage="default", storage=storage) for storage in ALL
+    }
+    assert {storage: database_page[name] for storage, name in behind.items()} == {G1: 0, G2: 1, G3: 0}
+    assert page[series("praefect_settlements_total", outcome="settled")] == 0
+    assert page[series("praefect_comparisons_total", outcome="tied")] == 0
 
 
 async def test_calls_are_counted(database: DatabaseConfig) -> None:
@@ -165,6 +192,10 @@ async def test_calls_are_counted(database: DatabaseConfig) -> None:
     assert typed("grpc_server_started_total", *find) == 2
     assert typed("grpc_server_handled_total", *find, grpc_code="OK") == 2
     assert typed("grpc_server_handling_seconds_count", *find) == 2
+    assert typed("grpc_server_msg_received_total", *find) == 2
+    assert typed("grpc_server_msg_sent_total", *find) == 2
+    assert typed("grpc_client_msg_sent_total", *find) == 2
+    assert typed("grpc_client_msg_received_total", *find) == 2
     assert typed("grpc_client_started_total", *find) == 2
     assert typed("grpc_client_handled_total", *find, grpc_code="OK") == 2
     assert typed("grpc_client_handling_seconds_count", *find) == 2
@@ -172,6 +203,8 @@ async def test_calls_are_counted(database: DatabaseConfig) -> None:
     assert typed("grpc_client_handled_total", *write, grpc_code="OK") == 3
     vote = ("unary", "gitaly.RefTransaction", "VoteTransaction")
     assert typed("grpc_server_handled_total", *vote, grpc_code="OK") == 6
+    assert typed("grpc_server_msg_received_total", *vote) == 6
+    assert page[series("gitaly_feature_flag_checks_total", flag="praefect_serialized_write", enabled="false")] == 6
     assert typed("grpc_client_started_total", "unary", "grpc.health.v1.Health", "Check") >= 3
     assert typed("grpc_server_handled_total", "bidi_stream", "no.Such", "Method", grpc_code="Internal") == 1
 
@@ -387,6 +420,11 @@ async def test_health_needs_no_token_and_reflection_does(cluster: Cluster) -> No
 # --- the page that asks the database ---
 
 
+def upstreams(page: Mapping[str, float]) -> dict[str, float]:
+    """Return the series that upstream has too."""
+    return {name: value for name, value in page.items() if name.startswith("gitaly_")}
+
+
 async def test_database_page(database: DatabaseConfig) -> None:
     verification = BackgroundVerificationConfig(verification_interval=timedelta(days=7))
     async with scraped_cluster(database, background_verification=verification) as cluster:
@@ -412,8 +450,8 @@ async def test_database_page(database: DatabaseConfig) -> None:
 
     zeros = {verification_depth(s, status): 0.0 for s in (G1, G2, G3) for status in ("unverified", "expired")}
     unavailable = series("gitaly_praefect_unavailable_repositories", virtual_storage="default")
-    assert empty == {**zeros, unavailable: 0}
-    assert page == {
+    assert upstreams(empty) == {**zeros, unavailable: 0}
+    assert upstreams(page) == {
         **zeros,
         verification_depth(G1, "unverified"): 1,
         verification_depth(G2, "expired"): 1,
@@ -426,5 +464,5 @@ async def test_failing_query_leaves_its_series_out(database: DatabaseConfig) -> 
     async with scraped_cluster(database) as cluster:
         await cluster.rows.run("ALTER TABLE replication_queue RENAME TO elsewhere")
         page = await scrape(cluster, "/db_metrics")
-        assert list(page) == [series("gitaly_praefect_unavailable_repositories", virtual_storage="default")]
+        assert list(upstreams(page)) == [series("gitaly_praefect_unavailable_repositories", virtual_storage="default")]
         await cluster.rows.run("ALTER TABLE elsewhere RENAME TO replication_queue")

@@ -102,6 +102,11 @@ FROM (
 WHERE disagreements.repository_id = chosen.repository_id
 RETURNING disagreements.repository_id;
 
+-- name: count
+-- Counts disagreements by virtual storage.
+-- One snapshot, no locks.
+SELECT virtual_storage, count(*) AS total FROM praefect_own.disagreements GROUP BY virtual_storage;
+
 -- name: list
 -- Lists disagreements, oldest first; all, or those of one virtual storage.
 -- One snapshot, no locks.

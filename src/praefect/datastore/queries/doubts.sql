@@ -200,6 +200,19 @@ UPDATE praefect_own.doubts
 SET storages = array_remove(storages, %(storage)s)
 WHERE repository_id = %(repository_id)s AND NOT creates AND %(storage)s = ANY (storages);
 
+-- name: count_doubts
+-- Counts doubts by virtual storage, and those of them that have lapsed.
+-- One snapshot, no locks.
+SELECT
+    doubts.virtual_storage,
+    count(*) AS total,
+    count(*) FILTER (
+        WHERE doubts.is_taken
+        OR NOT EXISTS (SELECT FROM praefect_own.leases AS leases WHERE leases.incarnation = doubts.owner)
+    ) AS lapsed
+FROM praefect_own.doubts AS doubts
+GROUP BY doubts.virtual_storage;
+
 -- name: list_doubts
 -- Lists doubts, oldest first: all, or those that have lapsed or are being settled.
 -- One snapshot, no locks.

@@ -190,6 +190,15 @@ AND NOT EXISTS (
     WHERE repository_id = %(repository_id)s AND storage <> %(storage)s
 );
 
+-- name: count_behind
+-- Counts the replicas that are behind their repository, by virtual storage and storage.
+-- One snapshot, no locks.
+SELECT repositories.virtual_storage, replicas.storage, count(*) AS behind
+FROM repositories
+JOIN storage_repositories AS replicas USING (repository_id)
+WHERE replicas.generation < repositories.generation
+GROUP BY repositories.virtual_storage, replicas.storage;
+
 -- name: list_primaries
 -- Lists the storages that are the stored primary of some repository.
 -- One snapshot, no locks.
