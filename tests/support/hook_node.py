@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from praefect.domain.errors import PraefectError
+    from praefect.node.git.command import Command
     from praefect.node.hooks.internal_api import InternalApi
 
 PUSHER = UserDetails(userid="user-7", username="jane", protocol="ssh", remote_ip="192.0.2.1")
@@ -48,7 +49,11 @@ CLIENT_ENVIRONMENT = {
 
 
 async def run_git(
-    *arguments: str, cwd: Path | None = None, check: bool = True, environment: Mapping[str, str] | None = None
+    *arguments: str,
+    cwd: Path | None = None,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run git as a user does, without blocking the loop that serves it."""
 
@@ -61,6 +66,7 @@ async def run_git(
             text=True,
             errors="replace",
             check=False,
+            pass_fds=descriptors,
         )
 
     completed = await asyncio.to_thread(run)
@@ -152,8 +158,21 @@ class HookNode:
         """Run ``git push``, served by the receive-pack that this node would start."""
         hooks = self.setups.for_push(self.repository, user, transaction, Metadata())
         command = pack_command("receive-pack", self.repository, hooks=hooks)
+        assert hooks.connect is not None
+        async with hooks.connect() as connection:
+            environment = {**self.git.command_environment(self.repository, command), **connection.environment}
+            return await self._push(work_tree, arguments, command, environment, connection.descriptors)
+
+    async def _push(
+        self,
+        work_tree: Path,
+        arguments: Sequence[str],
+        command: Command,
+        environment: Mapping[str, str],
+        descriptors: Sequence[int],
+    ) -> subprocess.CompletedProcess[str]:
         argv = self.git.command_line(self.repository, command)[:-1]
-        environment = {**self.git.command_environment(self.repository, command), "CORRELATION_ID": "push-1"}
+        environment = {**environment, "CORRELATION_ID": "push-1"}
         words = [f"{name}={value}" for name, value in environment.items()]
         script = self.scripts / "receive-pack"
         script.write_text(f'#!/bin/sh\nexec env -i {shlex.join([*words, *map(os.fsdecode, argv)])} "$@"\n')
@@ -161,7 +180,10 @@ class HookNode:
         options = [argument for argument in arguments if argument.startswith("-")]
         refspecs = [argument for argument in arguments if not argument.startswith("-")]
         return await run_git(
-            "push", f"--receive-pack={script}", *options, str(self.path), *refspecs, cwd=work_tree, check=False
+            *("push", f"--receive-pack={script}", *options, str(self.path), *refspecs),
+            cwd=work_tree,
+            check=False,
+            descriptors=descriptors,
         )
 
     def install_hook(self, name: str, text: str, *, mode: int = 0o755) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
 from praefect.domain.errors import PraefectError
 from praefect.node.git.errors import UnsafeArgumentError
@@ -97,6 +99,31 @@ class MissingHooksError(PraefectError):
     """A mistake in this program: a command that may write references was given no word about hooks."""
 
 
+class HookConnection(Protocol):
+    """What joins the hooks of one running command to this process; an async context manager.
+
+    Attributes:
+        descriptors: what the command inherits.
+        environment: how its hooks find them.
+    """
+
+    @property
+    def descriptors(self) -> Sequence[int]: ...  # noqa: D102
+    @property
+    def environment(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    async def __aenter__(self) -> Self:
+        """Open it, before the command is started."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it, after the command has ended."""
+
+    def started(self) -> None:
+        """Take notice that the command has what it inherits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookSetup:
     """Which hooks a command runs.
@@ -104,10 +131,12 @@ class HookSetup:
     Attributes:
         directory: becomes ``core.hooksPath``.
         environment: what the hooks need to reach this process; holds secrets, so it is in no repr.
+        connect: makes the quick way for hooks that run often.
     """
 
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect: Callable[[], HookConnection] | None = field(default=None, repr=False)
 
 
 NO_HOOKS = HookSetup(directory=Path("/dev/null"))

@@ -234,21 +234,25 @@ async def run_process(
     environment: Mapping[str, str],
     directory: str | None = None,
     stdin: int = DEVNULL,
-    discard_stderr: bool = False,
     stream_stderr: bool = False,
+    descriptors: Sequence[int] = (),
 ) -> AsyncIterator[GitProcess]:
-    """Start a process in a group of its own; on leaving, whatever of it still runs is ended and reaped."""
+    """Start a process in a group of its own; on leaving, whatever of it still runs is ended and reaped.
+
+    It inherits ``descriptors``, under their numbers.
+    """
     loop = asyncio.get_running_loop()
     transport, process = await loop.subprocess_exec(
         functools.partial(GitProcess, stream_stderr=stream_stderr),
         *argv,
         stdin=stdin,
         stdout=PIPE,
-        stderr=DEVNULL if discard_stderr else PIPE,
+        stderr=PIPE,
         env=environment,
         cwd=directory,
         start_new_session=True,
         close_fds=True,
+        pass_fds=descriptors,
     )
     try:
         yield process

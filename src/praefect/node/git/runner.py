@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from praefect.node.git.command import HookConnection
+
 _FORMATLESS = frozenset(["init", "clone", "ls-remote"])
 
 
@@ -146,9 +148,20 @@ class Git:
         argv = self.command_line(repository, command)
         environment = self.command_environment(repository, command)
         async with contextlib.AsyncExitStack() as stack:
+            connection = await _connect(stack, command)
+            if connection is not None:
+                environment.update(connection.environment)
             async with self._starting:
-                started = run_process(argv, environment=environment, stdin=stdin, stream_stderr=stream_stderr)
+                started = run_process(
+                    argv,
+                    environment=environment,
+                    stdin=stdin,
+                    stream_stderr=stream_stderr,
+                    descriptors=connection.descriptors if connection else (),
+                )
                 process = await stack.enter_async_context(started)
+            if connection is not None:
+                connection.started()
             yield process
 
     async def run(
@@ -181,6 +194,12 @@ class Git:
         async with asyncio.TaskGroup() as group:
             group.create_task(feed(), name="git-stdin")
             return await process.read_all()
+
+
+async def _connect(stack: contextlib.AsyncExitStack, command: Command) -> HookConnection | None:
+    if command.hooks is None or command.hooks.connect is None:
+        return None
+    return await stack.enter_async_context(command.hooks.connect())
 
 
 def _path_of(repository: LocalRepository | Path | None) -> Path | None:

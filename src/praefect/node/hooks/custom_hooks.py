@@ -59,6 +59,10 @@ class CustomHooks:
         self._git = git
         self._directory = directory
 
+    async def exist(self, hook: Hook, repository: Path) -> bool:
+        """Tell whether there is any to run."""
+        return bool(await asyncio.to_thread(self._find, hook, repository))
+
     async def run(
         self,
         hook: Hook,

@@ -66,6 +66,10 @@ class HookHandlers:
         self._custom_hooks = custom_hooks
         self._voters = voters
 
+    async def has_custom(self, hook: Hook, call: HookCall) -> bool:
+        """Tell whether this node runs programs of administrators for a hook of this call."""
+        return is_primary(call.payload.transaction) and await self._custom_hooks.exist(hook, call.repository.path)
+
     async def pre_receive(self, call: HookCall, changes: bytes, output: HookOutput) -> None:
         """Decide whether ``changes`` (lines ``old new ref``) may happen.
 

@@ -31,7 +31,7 @@ class HookRuntime:
         self._directory = HooksDirectory(address.runtime_directory, socket_path=socket_path, secret=secret)
         self._server = HookSocketServer(socket_path, secret, storages=storages, handlers=handlers)
         self._stack = contextlib.AsyncExitStack()
-        self.setups = HookSetups(self._directory, address)
+        self.setups = HookSetups(self._directory, address, handlers)
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from praefect.node.git.command import NO_HOOKS, HookSetup
 from praefect.node.git.object_format import object_format_of
+from praefect.node.hooks.calls import HookCall
 from praefect.node.hooks.payload import (
     PAYLOAD_VARIABLE,
     RECEIVE_HOOKS,
@@ -14,11 +16,13 @@ from praefect.node.hooks.payload import (
     RequestedHooks,
     UserDetails,
 )
+from praefect.node.hooks.pipes import HookPipes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from praefect.node.hooks.directory import HooksDirectory
+    from praefect.node.hooks.handlers import HookHandlers
     from praefect.node.storage.repository import LocalRepository
     from praefect.node.voting import Transaction
     from praefect.transport.grpc.metadata import Metadata
@@ -50,9 +54,10 @@ class NodeAddress:
 class HookSetups:
     """Makes the hooks of commands that change references."""
 
-    def __init__(self, directory: HooksDirectory, address: NodeAddress) -> None:
+    def __init__(self, directory: HooksDirectory, address: NodeAddress, handlers: HookHandlers) -> None:
         self._directory = directory
         self._address = address
+        self._handlers = handlers
 
     def payload(
         self,
@@ -84,7 +89,7 @@ class HookSetups:
         if transaction is None:
             return NO_HOOKS
         requested = RequestedHooks.REFERENCE_TRANSACTION
-        return self._setup(self.payload(repository, requested, transaction=transaction, metadata=metadata))
+        return self._setup(repository, self.payload(repository, requested, transaction=transaction, metadata=metadata))
 
     def for_push(
         self, repository: LocalRepository, user: UserDetails, transaction: Transaction | None, metadata: Metadata
@@ -93,11 +98,15 @@ class HookSetups:
         requested = RECEIVE_HOOKS
         if transaction is not None:
             requested |= RequestedHooks.REFERENCE_TRANSACTION
-        return self._setup(self.payload(repository, requested, transaction=transaction, metadata=metadata, user=user))
+        return self._setup(
+            repository, self.payload(repository, requested, transaction=transaction, metadata=metadata, user=user)
+        )
 
-    def _setup(self, payload: HooksPayload) -> HookSetup:
+    def _setup(self, repository: LocalRepository, payload: HooksPayload) -> HookSetup:
         return HookSetup(
-            directory=self._directory.path_of(payload.requested), environment={PAYLOAD_VARIABLE: payload.encode()}
+            directory=self._directory.path_of(payload.requested),
+            environment={PAYLOAD_VARIABLE: payload.encode()},
+            connect=functools.partial(HookPipes, HookCall(repository=repository, payload=payload), self._handlers),
         )
 
 

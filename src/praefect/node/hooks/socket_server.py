@@ -149,16 +149,10 @@ class HookSocketServer:
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - the border: git must get an answer, the node must live on
-            self._report(invocation.name, error)
+            report_failure(invocation.name, error)
             await output.stderr(_words_for(invocation.name, error))
             code = 1
         await output.exit(code)
-
-    def _report(self, hook: str, error: Exception) -> None:
-        if isinstance(error, PraefectError):
-            _log.warning("hook refused or failed", hook=hook, error=str(error))
-        else:
-            _log.error("hook crashed", hook=hook, exc_info=error)
 
     async def _run(self, invocation: _Invocation, stdin: bytes, output: _Output) -> int:
         call = hook_call(self._storages, invocation.environment)
@@ -181,6 +175,14 @@ class HookSocketServer:
             case _:
                 state = TransactionState(invocation.arguments[0].decode("ascii"))
                 await self._handlers.reference_transaction(call, state, stdin)
+
+
+def report_failure(hook: str, error: Exception) -> None:
+    """Log why a hook's answer is no."""
+    if isinstance(error, PraefectError):
+        _log.warning("hook refused or failed", hook=hook, error=str(error))
+    else:
+        _log.error("hook crashed", hook=hook, exc_info=error)
 
 
 def _words_for(hook: str, error: Exception) -> bytes:
