@@ -157,19 +157,14 @@ class ProxyMetrics:
         self.authentication_errors = self._counter(
             "gitaly_authentication_errors_total", "Tokens refused.", "version", "error"
         )
-        # Not upstream's.
-        self.single_copies = self._counter(
-            "praefect_single_copy_writes_total", "Acknowledged writes that one replica holds.", "virtual_storage"
+        self.flag_checks = self._counter("gitaly_feature_flag_checks_total", "Feature flags read.", "flag", "enabled")
+        self.single_copies = self._own_counter(
+            "praefect_single_copy_writes_total", "Acknowledged writes that one replica holds.", layouts
         )
-        self.stale_reads = self._counter(
-            "praefect_possibly_stale_reads_total", "Reads while the database was away.", "virtual_storage"
+        self.stale_reads = self._own_counter(
+            "praefect_possibly_stale_reads_total", "Reads while the database was away.", layouts
         )
-        for counter in (self.single_copies, self.stale_reads):
-            counter.create(layouts)
-        self.settlements = self._counter("praefect_settlements_total", "Attempts to settle doubts.", "outcome")
-        self.settlements.create([result.value for result in Settled])
-        self.comparisons = self._counter("praefect_comparisons_total", "Comparisons of replicas.", "outcome")
-        self.comparisons.create([result.value for result in Compared])
+        self._count_own_loops()
         self.verification: VerificationMetrics | None = None
         if config.background_verification.verification_interval > timedelta(0):
             self.verification = VerificationMetrics(layouts)
@@ -185,6 +180,18 @@ class ProxyMetrics:
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         counter = Counter(name, description, labels)
         self.collectors.append(counter)
+        return counter
+
+    def _count_own_loops(self) -> None:
+        self.settlements = self._counter("praefect_settlements_total", "Attempts to settle doubts.", "outcome")
+        self.settlements.create([result.value for result in Settled])
+        self.comparisons = self._counter("praefect_comparisons_total", "Comparisons of replicas.", "outcome")
+        self.comparisons.create([result.value for result in Compared])
+
+    def _own_counter(self, name: str, description: str, layouts: Iterable[VirtualStorage]) -> Counter:
+        """Return a counter by virtual storage that upstream does not have."""
+        counter = self._counter(name, description, "virtual_storage")
+        counter.create(layouts)
         return counter
 
     def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
@@ -220,6 +227,14 @@ class ProxyMetrics:
         method = METHODS.get(call.method)
         if method is not None:
             self.count_method(method)
+
+    def count_flags(self, call: ServerCall) -> None:
+        """Count the one flag that Praefect looks at, once per vote; an observer of votes.
+
+        It would switch on upstream's reference write locks, which are not built: it is read, and has no effect.
+        """
+        enabled = call.metadata.first("gitaly-feature-praefect-serialized-write") == "true"
+        self.flag_checks.labels("praefect_serialized_write", "true" if enabled else "false").inc()
 
     def reconciliation_seconds(self, seconds: float) -> None:
         """Count a pass of the reconciler."""

@@ -66,7 +66,7 @@ async def open_server(parts: Parts) -> AsyncIterator[Server]:
 async def open_backchannel_server(transactions: TransactionManager, metrics: ProxyMetrics) -> AsyncIterator[Server]:
     """Serve votes on the connections to the nodes; nobody else can reach it, so there is no token."""
     fields = access_log.AccessLog(program="backchannel", kind_of=kind_of, is_logged=lambda _method: False)
-    server = Server(observers=[metrics.calls, fields, _vote_fields])
+    server = Server(observers=[metrics.calls, metrics.count_flags, fields, _vote_fields])
     server.add_service(
         transaction_pb2.DESCRIPTOR.services_by_name["RefTransaction"], RefTransactionService(transactions)
     )

@@ -202,6 +202,11 @@ class _Metric(Generic[_S]):
         if not labels:
             self.labels()
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the labels, in the order in which ``labels`` takes their values."""
+        return self._labels
+
     def labels(self, *values: str) -> _S:
         """Return the series with these label values, in the order of the metric's labels.
 

@@ -10,6 +10,7 @@ from praefect.domain.repository import Storage, VirtualStorage
 from praefect.proto import health_pb2
 from praefect.transport.dial import CLIENT_LIMITS, ClientTls, InvalidAddressError, YamuxSettings, open_channel
 from praefect.transport.grpc.channel import Channel, ChannelOptions
+from praefect.transport.grpc.client_call import ClientCall
 from praefect.transport.grpc.retry import RetryPolicy
 from praefect.transport.grpc.server import Server
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
@@ -55,7 +56,7 @@ class NodeOptions:
     engine: Engine = field(default_factory=http2_engine)
     limits: Limits = NODE_LIMITS
     traffic: Traffic | None = None
-    observe: Callable[[str, str], Callable[[Status], None]] | None = None
+    observe: Callable[[str, ClientCall], Callable[[Status], None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from praefect.observability.metrics import Collector, Counter, Histogram
+from praefect.transport.grpc.client_call import ClientCall
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import OK, Status, StatusCode
 from praefect.transport.methods import METHODS, Operation
@@ -25,6 +26,8 @@ class CallMetrics:
         self._kind_of = kind_of
         self._started = Counter("grpc_server_started_total", "Calls started.", _TYPED)
         self._handled = Counter("grpc_server_handled_total", "Calls ended, by code.", (*_TYPED, "grpc_code"))
+        self._received = Counter("grpc_server_msg_received_total", "Messages received in ended calls.", _TYPED)
+        self._sent = Counter("grpc_server_msg_sent_total", "Messages sent in ended calls.", _TYPED)
         self._seconds = (
             Histogram("grpc_server_handling_seconds", "Time until calls ended.", _TYPED, buckets=buckets)
             if buckets
@@ -48,12 +51,13 @@ class CallMetrics:
 
     def collectors(self) -> list[Collector]:
         """Return what is to be registered."""
-        metrics: list[Collector] = [self._started, self._handled, self._requests]
+        metrics: list[Collector] = [self._started, self._handled, self._received, self._sent, self._requests]
         return [*metrics, self._seconds] if self._seconds is not None else metrics
 
     def create(self, kind: str, service: str, method: str) -> None:
         """Show a method from the start."""
-        self._started.labels(kind, service, method)
+        for counter in (self._started, self._received, self._sent):
+            counter.labels(kind, service, method)
         for code in StatusCode:
             self._handled.labels(kind, service, method, code.label)
 
@@ -67,6 +71,7 @@ class CallMetrics:
         def ended() -> None:
             code = (call.status or OK).code.label
             self._handled.labels(*labels, code).inc()
+            _count_messages(self._received, self._sent, labels, call)
             if self._seconds is not None:
                 self._seconds.labels(*labels).observe(loop.time() - began)
             self._requests.labels(*_client_labels(call, code)).inc()
@@ -81,6 +86,8 @@ class ClientCallMetrics:
         """Make the metrics; without ``buckets`` there is no histogram."""
         self._started = Counter("grpc_client_started_total", "Calls made.", _TYPED)
         self._handled = Counter("grpc_client_handled_total", "Calls made that ended, by code.", (*_TYPED, "grpc_code"))
+        self._received = Counter("grpc_client_msg_received_total", "Messages received in ended calls.", _TYPED)
+        self._sent = Counter("grpc_client_msg_sent_total", "Messages sent in ended calls.", _TYPED)
         self._seconds = (
             Histogram("grpc_client_handling_seconds", "Time until calls made ended.", _TYPED, buckets=buckets)
             if buckets
@@ -89,12 +96,12 @@ class ClientCallMetrics:
 
     def collectors(self) -> list[Collector]:
         """Return what is to be registered."""
-        metrics: list[Collector] = [self._started, self._handled]
+        metrics: list[Collector] = [self._started, self._handled, self._received, self._sent]
         return [*metrics, self._seconds] if self._seconds is not None else metrics
 
-    def __call__(self, kind: str, method: str) -> Callable[[Status], None]:
+    def __call__(self, kind: str, call: ClientCall) -> Callable[[Status], None]:
         """Count a call that begins; return what counts its end."""
-        service, _, name = method[1:].rpartition("/")
+        service, _, name = call.method[1:].rpartition("/")
         labels = (kind, service, name)
         self._started.labels(*labels).inc()
         loop = asyncio.get_running_loop()
@@ -102,10 +109,20 @@ class ClientCallMetrics:
 
         def ended(status: Status) -> None:
             self._handled.labels(*labels, status.code.label).inc()
+            _count_messages(self._received, self._sent, labels, call)
             if self._seconds is not None:
                 self._seconds.labels(*labels).observe(loop.time() - began)
 
         return ended
+
+
+def _count_messages(
+    received: Counter, sent: Counter, labels: tuple[str, str, str], call: ServerCall | ClientCall
+) -> None:
+    if call.received.count:
+        received.labels(*labels).inc(call.received.count)
+    if call.sent.count:
+        sent.labels(*labels).inc(call.sent.count)
 
 
 def _client_labels(call: ServerCall, code: str) -> tuple[str, ...]:

@@ -55,7 +55,8 @@ class ChannelOptions:
         content_type: ``application/grpc`` with or without a subtype.
         max_message_bytes: larger response messages are refused.
         retry: which typed unary and server-streaming calls are sent again.
-        observe: told the type and the method of each call that is opened; what it returns is told how the call ended.
+        observe: given the type of each call and the call before it is opened; may add metadata. What it returns is told
+            how the call ended.
         connect: how connections are made.
     """
 
@@ -65,7 +66,7 @@ class ChannelOptions:
     content_type: str = "application/grpc"
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     retry: RetryPolicy = NO_RETRY
-    observe: Callable[[str, str], Callable[[Status], None]] | None = None
+    observe: Callable[[str, ClientCall], Callable[[Status], None]] | None = None
     connect: ConnectOptions = field(default=DEFAULT_CONNECT)
 
 
@@ -168,7 +169,7 @@ class Channel:
             fields,
             deadline=deadline,
             max_message_bytes=self._options.max_message_bytes,
-            began=None if self._options.observe is None else partial(self._options.observe, kind, method),
+            began=None if self._options.observe is None else partial(self._options.observe, kind),
         )
 
     async def _open_gzip(self, method: str, metadata: Metadata, deadline: float | None) -> Stream:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from praefect.transport.grpc.framing import (
     DEFAULT_MAX_MESSAGE_BYTES,
     FramingError,
+    MessageCounter,
     MessageDecoder,
     MessageTooLargeError,
     frame,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from praefect.transport.http2.interface import HeaderList, ResponseHead, Stream
 
     OpenStream = Callable[[str, Metadata, float | None], Awaitable[Stream]]
-    Began = Callable[[], Callable[[Status], None]]
+    Began = Callable[["ClientCall"], Callable[[Status], None]]
 
 EXPIRED = Status(StatusCode.DEADLINE_EXCEEDED, "context deadline exceeded")
 CANCELLED = Status(StatusCode.CANCELLED, "context canceled")
@@ -49,6 +50,8 @@ class ClientCall:
         deadline: loop time at which the call is given up, ``None`` for never.
         status: how the call ended; ``None`` until ``receive`` has returned ``None`` or raised.
         trailing_metadata: empty until the call ended.
+        sent: counts the messages sent; who writes to the stream itself feeds it.
+        received: counts the messages received; who reads the stream itself feeds it.
         error: why the stream broke, if it did and ``cancel`` or the deadline did not do it.
     """
 
@@ -69,6 +72,8 @@ class ClientCall:
         "error",
         "metadata",
         "method",
+        "received",
+        "sent",
         "status",
         "trailing_metadata",
     )
@@ -91,7 +96,7 @@ class ClientCall:
             metadata: see there.
             deadline: see there.
             max_message_bytes: larger messages of the response are refused.
-            began: told when the call is opened; what it returns is told once how the call ended.
+            began: given the call before it is opened; what it returns is told once how the call ended.
         """
         self.method = method
         self.metadata = metadata
@@ -99,6 +104,8 @@ class ClientCall:
         self.status: Status | None = None
         self.trailing_metadata = Metadata()
         self.error: StreamClosedError | None = None
+        self.sent = MessageCounter()
+        self.received = MessageCounter()
         self._began = began
         self._ended: Callable[[Status], None] | None = None
         self._open_stream = open_stream
@@ -141,7 +148,7 @@ class ClientCall:
             StatusError: no connection could be made, or the deadline passed.
         """
         if self._began is not None:
-            self._ended = self._began()
+            self._ended = self._began(self)
         if self.deadline is not None:
             loop = asyncio.get_running_loop()
             if self.deadline <= loop.time():
@@ -182,10 +189,12 @@ class ClientCall:
         Returns:
             whether the stream took it. ``False`` means that the call is over; ``receive`` tells how it ended.
         """
+        self.sent.count += 1
         return await self._send_bytes(frame(message), last=last)
 
     async def send_framed(self, data: bytes, *, last: bool = False) -> bool:
         """Send bytes that are messages with their prefixes already, or parts of such; see ``send``."""
+        self.sent.feed(data)
         return await self._send_bytes(data, last=last)
 
     async def half_close(self) -> bool:
@@ -287,8 +296,8 @@ class ClientCall:
             head = await self.response()
             if head.end_stream:
                 return self.finish(head.headers)
-            while await self.stream.receive():
-                pass
+            while data := await self.stream.receive():
+                self.received.feed(data)
         except StreamClosedError as exc:
             return self.fail(exc)
         except StatusError as exc:
@@ -306,6 +315,7 @@ class ClientCall:
                 return None
             decoder.feed(data)
             message = decoder.next()
+        self.received.count += 1
         return message
 
     async def _first_head(self) -> ResponseHead:

@@ -138,8 +138,10 @@ class _FanOut:
                     await self._put(frame(message))
             else:
                 if rest:
+                    call.received.feed(rest)
                     await self._put(rest)
                 while data := await call.stream.receive():
+                    call.received.feed(data)
                     call.received_bytes += len(data)
                     await self._put(data)
         except StreamClosedError:

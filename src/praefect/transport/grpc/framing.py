@@ -56,6 +56,33 @@ def decompress(body: bytes, limit: int) -> bytes:
     return message
 
 
+class MessageCounter:
+    """Counts messages in bytes that pass by, from the first byte of the next message on; keeps none of them."""
+
+    __slots__ = ("_prefix", "_skip", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._skip = 0  # bytes of the message's body that are still to come
+        self._prefix = b""
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Count the messages whose prefix ends in ``data``, the next bytes that pass by."""
+        size = len(data)
+        if self._skip >= size:
+            self._skip -= size
+            return
+        position = self._skip
+        if self._prefix:
+            data, position = self._prefix + data, 0
+            size = len(data)
+        while size - position >= PREFIX_BYTES:
+            position += PREFIX_BYTES + int.from_bytes(data[position + 1 : position + PREFIX_BYTES], "big")
+            self.count += 1
+        self._skip = max(0, position - size)
+        self._prefix = bytes(data[position:])
+
+
 class MessageDecoder:
     """Cuts received bytes into messages.
 

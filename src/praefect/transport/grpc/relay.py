@@ -107,16 +107,17 @@ async def _relay(call: ServerCall, upstream: ClientCall, hold: Hold | None) -> R
         await upstream.half_close()
     else:
         upstream.spliced()
-        call.stream.splice_to(upstream.stream, partial(_count_request, call))
+        _splice_request(call, upstream)
     return await relay_response(call, upstream, hold)
 
 
 async def _send_rest(call: ServerCall, upstream: ClientCall, rest: bytes) -> None:
     """Send what was read ahead, then splice."""
+    call.received.feed(rest)
     last = call.stream.received_end
     if await upstream.send_framed(rest, last=last) and not last:
         upstream.spliced()
-        call.stream.splice_to(upstream.stream, partial(_count_request, call))
+        _splice_request(call, upstream)
 
 
 async def _send_messages(call: ServerCall, upstream: ClientCall) -> None:
@@ -150,7 +151,8 @@ async def relay_response(call: ServerCall, upstream: ClientCall, hold: Hold | No
             spliced.set_result(result)
 
     call.mark_spliced()
-    upstream.stream.splice_to(call.stream, done, first=call.send_initial_metadata)
+    call.sent = upstream.received  # from now on the same messages
+    upstream.stream.splice_to(call.stream, done, first=call.send_initial_metadata, passed=call.sent.feed)
     return _conclude(call, upstream, await spliced)
 
 
@@ -192,6 +194,11 @@ def _outcome(
         interruption=call.interruption,
         client_error=client_error,
     )
+
+
+def _splice_request(call: ServerCall, upstream: ClientCall) -> None:
+    upstream.sent = call.received  # from now on the same messages
+    call.stream.splice_to(upstream.stream, partial(_count_request, call), passed=call.received.feed)
 
 
 def _count_request(call: ServerCall, result: SpliceResult) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from praefect.observability.correlation import new_correlation_id
 from praefect.transport.grpc.caller import Caller, describe_caller
 from praefect.transport.grpc.deadline import parse_timeout
-from praefect.transport.grpc.framing import DEFAULT_MAX_MESSAGE_BYTES, MessageDecoder, frame
+from praefect.transport.grpc.framing import DEFAULT_MAX_MESSAGE_BYTES, MessageCounter, MessageDecoder, frame
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.status import OK, Status, StatusCode, encode_trailers, field
 from praefect.transport.http2.interface import ErrorCode
@@ -63,6 +63,8 @@ class ServerCall:
         status: how the call ended; ``None`` until the handler returned.
         received_bytes: payload of the messages received so far.
         sent_bytes: payload of the messages sent so far.
+        received: counts the messages received; who reads the stream itself feeds it.
+        sent: counts the messages sent; who writes to the stream itself feeds it.
         interruption: set once the client went away or its deadline passed; the handler is then cancelled.
     """
 
@@ -86,7 +88,9 @@ class ServerCall:
         "metadata",
         "method",
         "name",
+        "received",
         "received_bytes",
+        "sent",
         "sent_bytes",
         "service",
         "status",
@@ -113,6 +117,8 @@ class ServerCall:
         self.deadline: float | None = None
         self.status: Status | None = None
         self.interruption: Interruption | None = None
+        self.received = MessageCounter()
+        self.sent = MessageCounter()
         self.received_bytes = 0
         self.sent_bytes = 0
         self._decoder = MessageDecoder(limit=messages.max_bytes, gzip=self.encoding == "gzip")
@@ -171,6 +177,7 @@ class ServerCall:
                 return None
             decoder.feed(data)
             message = decoder.next()
+        self.received.count += 1
         self.received_bytes += len(message)
         return message
 
@@ -196,6 +203,7 @@ class ServerCall:
             StreamClosedError: the client went away.
         """
         self.send_initial_metadata()
+        self.sent.count += 1
         self.sent_bytes += len(message)
         await self.stream.send(frame(message))
 

@@ -217,13 +217,19 @@ class Stream(Protocol):
         """
 
     def splice_to(
-        self, sink: Stream, done: Callable[[SpliceResult], None], *, first: Callable[[], None] | None = None
+        self,
+        sink: Stream,
+        done: Callable[[SpliceResult], None],
+        *,
+        first: Callable[[], None] | None = None,
+        passed: Callable[[bytes | bytearray], None] | None = None,
     ) -> None:
         """Pass all further received bytes on to ``sink``, both engine streams of this package, inside the driver.
 
         Buffered bytes go first. An END_STREAM without trailers is passed on; trailers are not: they are in the result
         and the caller decides. A response that was a head alone counts as trailers, its fields. ``first`` is called
-        once right before anything is passed on (a proxy sends the response's head there).
+        once right before anything is passed on (a proxy sends the response's head there). ``passed`` is shown the
+        bytes that the sink took over, in order.
 
         ``done`` is called exactly once, from the driver, possibly before this method returns: when the source has
         ended or was cut off, or the sink was. Bytes that the sink's windows did not take by then leave before anything

@@ -23,7 +23,7 @@ class Splice:
     Invariant: while it is neither stalled nor ended, the source's buffer is empty between two calls from the driver.
     """
 
-    __slots__ = ("_done", "_first", "_offset", "_sink", "_source", "_spliced_bytes", "_stalled")
+    __slots__ = ("_done", "_first", "_offset", "_passed", "_sink", "_source", "_spliced_bytes", "_stalled")
 
     def __init__(
         self,
@@ -31,11 +31,13 @@ class Splice:
         sink: EngineStream,
         done: Callable[[SpliceResult], None],
         first: Callable[[], None] | None,
+        passed: Callable[[bytes | bytearray], None] | None,
     ) -> None:
         self._source = source
         self._sink = sink
         self._done: Callable[[SpliceResult], None] | None = done
         self._first = first
+        self._passed = passed
         self._offset = 0  # how much of the source's first chunk the sink has taken
         self._spliced_bytes = 0
         self._stalled = False
@@ -66,6 +68,8 @@ class Splice:
             self._offset = 0
             size = len(data)
             self._spliced_bytes += size
+            if self._passed is not None:
+                self._passed(data)
             source.consumed(size)
             if last:
                 self._finish(SpliceEnd.END_STREAM)
@@ -84,6 +88,9 @@ class Splice:
         if self._done is None:
             return
         self._spliced_bytes += sum(map(len, source.inbound))
+        if self._passed is not None:
+            for data in source.inbound:
+                self._passed(data)
         sink.feed = None
         sink.adopt(source.inbound, self._offset, end=trailers is None)
         self._finish(SpliceEnd.END_STREAM if trailers is None else SpliceEnd.TRAILERS, trailers=trailers)

@@ -217,22 +217,26 @@ class EngineStream:
             self._callbacks.append(callback)
 
     def splice_to(
-        self, sink: Stream, done: Callable[[SpliceResult], None], *, first: Callable[[], None] | None = None
+        self,
+        sink: Stream,
+        done: Callable[[SpliceResult], None],
+        *,
+        first: Callable[[], None] | None = None,
+        passed: Callable[[bytes | bytearray], None] | None = None,
     ) -> None:
         """See ``interface.Stream``."""
         if not isinstance(sink, EngineStream):
             message = "a splice joins streams of this package"
             raise TypeError(message)
         if self.splice is not None or sink.feed is not None:
-            message = "the stream is spliced already"
-            raise RuntimeError(message)
+            raise RuntimeError("the stream is spliced already")
         if sink.error is not None:
             self.discard()
             done(SpliceResult(end=SpliceEnd.SINK_FAILED, error=sink.error))
         elif self.error is not None and not self.ended:
             done(SpliceResult(end=SpliceEnd.SOURCE_FAILED, error=self.error))
         else:
-            self.splice = sink.feed = splice = Splice(self, sink, done, first)
+            self.splice = sink.feed = splice = Splice(self, sink, done, first, passed)
             splice.pump()
 
     def _check_open(self) -> None:

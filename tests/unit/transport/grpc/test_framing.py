@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from praefect.transport.grpc.framing import (
     FramingError,
+    MessageCounter,
     MessageDecoder,
     MessageTooLargeError,
     decompress,
@@ -139,3 +140,23 @@ def test_an_end_within_a_message_is_an_error() -> None:
     assert decoder.next() is None
     with pytest.raises(FramingError, match="unexpected EOF"):
         decoder.finish()
+
+
+@given(messages=st.lists(st.binary(max_size=300), max_size=12), data=st.data())
+def test_messages_that_pass_by_are_counted_however_they_are_cut(messages: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(frame(message) for message in messages)
+    counter = MessageCounter()
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        counter.feed(stream[:size])
+        stream = stream[size:]
+    assert counter.count == len(messages)
+
+
+def test_message_counts_once_its_prefix_has_passed() -> None:
+    counter = MessageCounter()
+    counter.feed(frame(b"abc")[:4])
+    assert counter.count == 0
+    counter.feed(frame(b"abc")[4:5])
+    counter.feed(b"")
+    assert counter.count == 1
