@@ -90,6 +90,10 @@ class ProxyDoubts:
         """Record a creation."""
         return await self.records.record_creation(doubt, new)
 
+    def may_judge_silence(self) -> bool:
+        """Return whether the database has answered for so long that who is silent has fallen silent by himself."""
+        return self.lease.is_off or self.lease.has_been_held()
+
     async def record_copy(
         self, repository_id: RepositoryId, storage: Storage, relative_path: RelativePath, generation: int
     ) -> None:

@@ -19,7 +19,7 @@ from praefect.observability.log import Level, get_logger
 from praefect.runtime.ticker import IntervalTicker
 from praefect.services.probes import NodeWalker, ReplicaProbe
 
-STALE_INTERVAL = timedelta(seconds=30)
+STALE_INTERVAL = timedelta(seconds=2)
 LOCK_INTERVAL = timedelta(minutes=30)
 VERIFY_INTERVAL = timedelta(seconds=2)
 LEASE_INTERVAL = timedelta(seconds=10)
@@ -134,7 +134,8 @@ def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
     parts.health.returned = parts.node_returned
     loops.start(replication.run(), "replicate")
     _log.info("background started: processing of the replication events")
-    loops.start(StaleJobs(queue=datastore.queue).run(IntervalTicker(STALE_INTERVAL)), "free stale jobs")
+    stale_jobs = StaleJobs(queue=datastore.queue, may_free=parts.doubts.may_judge_silence, freed=replication.wake_all)
+    loops.start(stale_jobs.run(IntervalTicker(STALE_INTERVAL)), "free stale jobs")
     _log.info("background started: processing of the stale replication events")
     loops.start(UnusedLocks(queue=datastore.queue).run(IntervalTicker(LOCK_INTERVAL)), "delete unused locks")
     _log.info("background started: processing of the replication job locks clean up")

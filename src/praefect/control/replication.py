@@ -1,7 +1,8 @@
 """Replicate: takes jobs from the queue and brings replicas up to date, or removes them.
 
 Source: the Praefect reference on jobs, workers and what a job does. On purpose otherwise: as many workers as
-configured, at most one per storage; a removal whose repository has no record any more is dropped, not retried for ever.
+configured, at most one per storage; a removal whose repository has no record any more is dropped, not retried for ever;
+a job is freed 10 s after its worker fell silent, and a worker that could not say for 8 s that it is there gives it up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from praefect.control.replicator import JobDroppedError, Replicator
-from praefect.domain.errors import PraefectError
+from praefect.domain.errors import InternalError, PraefectError
 from praefect.domain.replication import Change, EventState, ReplicationEvent
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.correlation import correlation_scope
@@ -23,9 +24,17 @@ from praefect.runtime.ticker import Ticker
 _log = get_logger("replication_manager")
 
 IDLE_BACKOFF_SECONDS = (1.0, 5.0)
-HEALTH_UPDATE_SECONDS = 5.0
-CLAIM_SECONDS = 60.0  # without a refresh for that long, a job is anybody's
+HEALTH_UPDATE_SECONDS = 2.0
+CLAIM_SECONDS = 8.0  # without a refresh for that long a job is given up; a little later it is anybody's
+ACKNOWLEDGE_SECONDS = 60.0
 GIVE_BACK_SECONDS = 5.0
+
+
+class ClaimLostError(InternalError):
+    """The jobs in work are, or may be, somebody else's by now."""
+
+    def __init__(self) -> None:
+        super().__init__("the claim on replication events was lost")
 
 
 class JobQueue(Protocol):
@@ -94,10 +103,16 @@ class ReplicationManager:
         if (event := self._wake.get(virtual_storage)) is not None:
             event.set()
 
+    def wake_all(self) -> None:
+        """Look at the queues of all virtual storages now."""
+        for virtual_storage in self._wake:
+            self.wake(virtual_storage)
+
     async def run_once(self, virtual_storage: VirtualStorage, target: Storage) -> ReplicationReport:
         """Process one batch for one target, if it is healthy."""
         if not self.health.is_healthy(virtual_storage, target):
             return ReplicationReport()
+        began = asyncio.get_running_loop().time()
         try:
             events = await self.queue.dequeue(virtual_storage, target, self.batch_size)
         except PraefectError as exc:
@@ -107,9 +122,11 @@ class ReplicationManager:
             return ReplicationReport()
         states: dict[int, EventState] = {}
         try:
-            await self._process(events, states)
+            if not await self._process(events, states, claimed_at=began):
+                _log.error("replication events were lost to others", event_ids=[event.id for event in events])
+                return ReplicationReport()
         except asyncio.CancelledError:
-            # Praefect stops. Jobs that stayed taken would wait a minute for being found stale.
+            # Praefect stops. Jobs that stayed taken would wait for being found stale.
             await self._give_back(events, states)
             raise
         await self._acknowledge_all(states)
@@ -149,13 +166,20 @@ class ReplicationManager:
         finally:
             _log.info("processing stopped", virtual_storage=virtual_storage, error="context canceled")
 
-    async def _process(self, events: Sequence[ReplicationEvent], states: dict[int, EventState]) -> None:
-        """Process a batch in order into ``states``, refreshing its claim on the jobs meanwhile."""
-        async with asyncio.TaskGroup() as batch:
-            refresher = batch.create_task(self._refresh(events), name="refresh replication jobs")
-            for event in events:
-                states[event.id] = await self._process_one(event)
-            refresher.cancel()
+    async def _process(
+        self, events: Sequence[ReplicationEvent], states: dict[int, EventState], *, claimed_at: float
+    ) -> bool:
+        """Process a batch in order into ``states``, keeping its claim on the jobs meanwhile; false if it was lost."""
+        is_ours = True
+        try:
+            async with asyncio.TaskGroup() as batch:
+                refresher = batch.create_task(self._refresh(events, claimed_at), name="refresh replication jobs")
+                for event in events:
+                    states[event.id] = await self._process_one(event)
+                refresher.cancel()
+        except* ClaimLostError:
+            is_ours = False
+        return is_ours
 
     async def _give_back(self, events: Sequence[ReplicationEvent], states: dict[int, EventState]) -> None:
         """Acknowledge what is done, and the rest of a batch as failed; bounded, for somebody waits for the stop."""
@@ -182,6 +206,9 @@ class ReplicationManager:
                 await self.replicator.process(event)
             except JobDroppedError as exc:
                 log.info("replication job dropped", error=str(exc))
+            except asyncio.CancelledError:
+                self.observer.finished(event, None)
+                raise
             except PraefectError as exc:
                 self.observer.finished(event, None)
                 state = _failed(event)
@@ -191,15 +218,21 @@ class ReplicationManager:
             log.info("replication job processing finished", new_state=EventState.COMPLETED.value)
             return EventState.COMPLETED
 
-    async def _refresh(self, events: Sequence[ReplicationEvent]) -> None:
-        while True:
-            await asyncio.sleep(HEALTH_UPDATE_SECONDS)
+    async def _refresh(self, events: Sequence[ReplicationEvent], claimed_at: float) -> None:
+        """Say again and again that the jobs are worked on, until that could not be said for too long."""
+        loop = asyncio.get_running_loop()
+        while (left := claimed_at + CLAIM_SECONDS - loop.time()) > 0:
+            await asyncio.sleep(min(HEALTH_UPDATE_SECONDS, left))
+            began = loop.time()
             try:
-                if not await self.queue.refresh(events):
-                    return
-            except PraefectError as exc:
-                _log.error("health update loop", error=str(exc))
-                return
+                async with asyncio.timeout_at(claimed_at + CLAIM_SECONDS):
+                    if not await self.queue.refresh(events):
+                        break
+            except (PraefectError, TimeoutError) as exc:
+                _log.error("health update loop", error=str(exc) or "timed out")
+            else:
+                claimed_at = began
+        raise ClaimLostError
 
     async def _acknowledge_all(self, states: Mapping[int, EventState]) -> None:
         for state in (EventState.COMPLETED, EventState.FAILED, EventState.DEAD):
@@ -207,9 +240,9 @@ class ReplicationManager:
                 await self._acknowledge(state, event_ids)
 
     async def _acknowledge(self, state: EventState, event_ids: Sequence[int]) -> None:
-        """Say what became of jobs, again while the database is away: for as long as the claim on them lasts."""
+        """Say what became of jobs, again while the database is away; whoever took them meanwhile finds them done."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + CLAIM_SECONDS
+        give_up = loop.time() + ACKNOWLEDGE_SECONDS
         backoff = ExponentialBackoff(initial=0.2, maximum=2.0)
         while True:
             try:
@@ -275,15 +308,25 @@ class _Rotation:
 
 @dataclass(slots=True, kw_only=True)
 class StaleJobs:
-    """Frees jobs whose worker fell silent."""
+    """Frees jobs whose worker fell silent.
+
+    Attributes:
+        may_free: whether the database has answered for a while; after an outage the workers speak first.
+        freed: told that there are jobs to take.
+    """
 
     queue: JobQueue
+    may_free: Callable[[], bool] = lambda: True
+    freed: Callable[[], None] = lambda: None
 
     async def run_once(self) -> int:
-        """Free what has not been refreshed for a minute; return how many locks were freed."""
+        """Free what has not been refreshed for a while; return how many locks were freed."""
+        if not self.may_free():
+            return 0
         count = await self.queue.acknowledge_stale()
         if count:
             _log.info("stale replication jobs deleted", count=count, component="ProcessStale")
+            self.freed()
         return count
 
     async def run(self, ticker: Ticker) -> None:

@@ -29,7 +29,8 @@ from praefect.domain.repository import RelativePath, ReplicaPath, RepositoryId, 
 _QUERIES = load_queries("queue")
 _CHANGES: Final = [change.value for change in Change]
 
-STALE_AFTER: Final = timedelta(seconds=60)
+STALE_AFTER: Final = timedelta(seconds=10)
+"""Upstream waits for a minute; who works on a job says so every 5 s there, and every 2 s here."""
 """How long a worker may be silent before its jobs are given to others; shared with other Praefects."""
 
 LOCKS_AT_ONCE: Final = 1000
