@@ -162,6 +162,17 @@ async def _own_schema(config: PraefectConfig, _say: Say) -> None:
         return  # other checks tell of a database that is away
 
 
+async def _standbys(config: PraefectConfig, _say: Say) -> None:
+    from praefect.cli.database import open_records
+    from praefect.datastore import DatastoreUnavailableError
+
+    try:
+        async with open_records(config, prefix="") as datastore:
+            await datastore.checks.check_standbys()
+    except (CommandError, DatastoreUnavailableError):
+        return  # other checks tell of a database that is away
+
+
 async def _different_tokens(config: PraefectConfig, _say: Say) -> None:
     from praefect.cli.token_checks import check_tokens_differ
 
@@ -218,6 +229,13 @@ CHECKS = (
         description="confirms that writes can be remembered until their outcome is recorded",
         severity=Severity.WARNING,
         run=_own_schema,
+        is_own=True,
+    ),
+    Check(
+        name="synchronous standby",
+        description="confirms that a switch-over of PostgreSQL would lose nothing that was recorded",
+        severity=Severity.WARNING,
+        run=_standbys,
         is_own=True,
     ),
 )

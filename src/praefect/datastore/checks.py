@@ -17,6 +17,7 @@ from praefect.domain.errors import FailedPreconditionError
 _QUERIES = load_queries("checks")
 
 OLDEST_SERVER: Final = 110000
+_ASYNCHRONOUS: Final = frozenset({"off", "local"})
 _TLS_FAILURE: Final = "SSL error"
 
 
@@ -34,6 +35,10 @@ class ServerTooOldError(FailedPreconditionError):
 
 class ReadWriteCheckError(FailedPreconditionError):
     """The database could not be read or written."""
+
+
+class LossySwitchOverError(FailedPreconditionError):
+    """What was acknowledged last may be missing after a switch-over of PostgreSQL."""
 
 
 class CheckStore:
@@ -76,6 +81,26 @@ class CheckStore:
         """
         async with self._database.connection() as connection:
             return len(await Migrator(connection).plan_up(tolerates_unknown=False))
+
+    async def check_standbys(self) -> None:
+        """Tell whether a switch-over would keep all that was recorded; only where one is possible.
+
+        Raises:
+            LossySwitchOverError: It would not; the message names the setting.
+        """
+        row = await self._database.fetch_one(_QUERIES["standbys"])
+        if row is None or not (row["standbys"] or "," in self._config.host):
+            return
+        if row["commit_mode"] in _ASYNCHRONOUS:
+            raise LossySwitchOverError(
+                f"synchronous_commit is {row['commit_mode']}: what was recorded last is lost if PostgreSQL fails or "
+                "switches over; set it to on"
+            )
+        if not row["are_waited_for"]:
+            raise LossySwitchOverError(
+                "no standby is synchronous: what was recorded last is lost if PostgreSQL switches over; name standbys "
+                "in synchronous_standby_names"
+            )
 
     async def check_read_write(self) -> None:
         """Read and write a row in a transaction that is rolled back.

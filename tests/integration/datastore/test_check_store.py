@@ -1,16 +1,18 @@
 """Checks: whether the database is fit to be used, and what is said if it is not."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from praefect.config.praefect_sections import DatabaseConfig
 from praefect.datastore import Datastore, DatastoreUnavailableError, checks, open_datastore
-from praefect.datastore.checks import CheckStore, ReadWriteCheckError, ServerTooOldError
+from praefect.datastore.checks import CheckStore, LossySwitchOverError, ReadWriteCheckError, ServerTooOldError
 from praefect.datastore.migrations import UnknownMigrationError
+from praefect.datastore.pool import Database
 from tests.support.postgres import LAYOUTS, Rows
 
 
@@ -85,3 +87,33 @@ async def test_a_missing_database_is_told(database: DatabaseConfig) -> None:
     async with checks_of(replace(database, dbname="nowhere")) as store:
         with pytest.raises(DatastoreUnavailableError, match='database "nowhere" does not exist'):
             await store.ping()
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "problem"),
+    [
+        ({}, "one", None),
+        ({}, "one,two", "no standby is synchronous: .* synchronous_standby_names"),
+        ({"synchronous_commit": "local"}, "one,two", "synchronous_commit is local: .* set it to on"),
+        ({"synchronous_commit": "on", "synchronous_standby_names": "'*'"}, "one,two", None),
+    ],
+    ids=["alone", "two hosts", "nobody waits", "synchronous"],
+)
+async def test_a_switch_over_that_would_lose_something_is_told(
+    settings: Mapping[str, str], host: str, problem: str | None
+) -> None:
+    class Answers:
+        async def fetch_one(self, _query: str) -> dict[str, object]:
+            return {
+                "standbys": 0,
+                "are_waited_for": "synchronous_standby_names" in settings,
+                "commit_mode": settings.get("synchronous_commit", "on"),
+            }
+
+    store = CheckStore(cast("Database", Answers()), DatabaseConfig(host=host))
+    with pytest.raises(LossySwitchOverError, match=problem) if problem else nullcontext():
+        await store.check_standbys()
+
+
+async def test_standbys_are_asked_for(datastore: Datastore) -> None:
+    await datastore.checks.check_standbys()  # one server, on which nobody relies
