@@ -26,6 +26,9 @@ from praefect.transport.peer import ListenerKind
 
 EXTERNAL_TOKEN = "external-secret"
 INTERNAL_TOKEN = "internal-secret"
+KNOWN_VIRTUAL_STORAGES = 'known virtual storages: "default"\n'
+KNOWN_STORAGES = 'known storages of "default": "gitaly-1", "gitaly-2", "gitaly-3"\n'
+NO_REPOSITORIES = '"default" has no repositories\n'
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 

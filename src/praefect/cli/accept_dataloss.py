@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Arguments, Command, CommandError, Flag
+from praefect.cli.command import FORMAT, Arguments, Command, CommandError, Flag
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
     from praefect.config.praefect import PraefectConfig
+    from praefect.proto import praefect_pb2
 
 
 def run(invocation: Invocation) -> None:
@@ -34,7 +35,21 @@ async def _accept(config: PraefectConfig, invocation: Invocation) -> None:
                 f"{INFO_SERVICE}/SetAuthoritativeStorage", request, praefect_pb2.SetAuthoritativeStorageResponse
             )
         except StatusError as exc:
-            raise CommandError(f"set authoritative storage: {describe_rpc_error(exc)}") from exc
+            hints = await _hints(config, request)
+            raise CommandError(f"set authoritative storage: {describe_rpc_error(exc)}", hints=hints) from exc
+    invocation.output.result |= {
+        "virtual_storage": request.virtual_storage,
+        "relative_path": request.relative_path,
+        "authoritative_storage": request.authoritative_storage,
+    }
+
+
+async def _hints(config: PraefectConfig, request: praefect_pb2.SetAuthoritativeStorageRequest) -> list[str]:
+    from praefect.cli.known import known_repositories, known_storages
+
+    return known_storages(config, request.virtual_storage, request.authoritative_storage) or await known_repositories(
+        config, request.virtual_storage, request.relative_path
+    )
 
 
 COMMAND = Command(
@@ -48,6 +63,7 @@ COMMAND = Command(
         Flag(name="virtual-storage", text="virtual storage of the repository", required=True),
         Flag(name="relative-path", text="relative path of the repository", required=True),
         Flag(name="authoritative-storage", text="storage whose replica is the latest", required=True),
+        FORMAT,
     ),
     arguments=Arguments.REFUSED_SILENTLY,
     run=run,

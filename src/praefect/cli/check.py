@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
+from praefect.cli.output import Output
 from praefect.domain.errors import PraefectError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from praefect.cli.command import Invocation
     from praefect.config.praefect import PraefectConfig
-
-    Say = Callable[[str], None]
 
 LIMIT_SECONDS = 5.0
 
@@ -38,7 +37,7 @@ class Check:
     name: str
     description: str
     severity: Severity
-    run: Callable[[PraefectConfig, Say], Awaitable[None]]
+    run: Callable[[PraefectConfig, Output], Awaitable[None]]
     is_own: bool = False
 
 
@@ -50,55 +49,56 @@ def run(invocation: Invocation) -> None:
     """Run all checks, one after the other."""
     import asyncio
 
-    asyncio.run(_run_checks(invocation.load_config(), quiet=invocation.switch("q")))
+    asyncio.run(_run_checks(invocation.load_config(), invocation.output, quiet=invocation.switch("q")))
 
 
-async def _run_checks(config: PraefectConfig, *, quiet: bool) -> None:
-    failed = [check.severity for check in CHECKS if not await _run_check(check, config, quiet=quiet)]
-    print()
+async def _run_checks(config: PraefectConfig, output: Output, *, quiet: bool) -> None:
+    failed = []
+    for number, check in enumerate(CHECKS, start=1):
+        error = await _run_check(check, config, output, quiet=quiet)
+        output.show(f"{number} of {len(CHECKS)} checks")
+        found = {"name": check.name, "severity": check.severity.value, "passed": error is None}
+        output.append("checks", found if error is None else {**found, "error": error})
+        if error is not None:
+            failed.append(check.severity)
+    output.say("")
     if not failed:
-        print("All checks passed.")
+        output.say("All checks passed.")
     elif Severity.FATAL not in failed:
-        print(f"{len(failed)} check(s) failed, but none are fatal.")
+        output.say(f"{len(failed)} check(s) failed, but none are fatal.")
     else:
-        print(f"{len(failed)} check(s) failed, at least one was fatal.")
+        output.say(f"{len(failed)} check(s) failed, at least one was fatal.")
         raise CommandError("checks failed")
 
 
-async def _run_check(check: Check, config: PraefectConfig, *, quiet: bool) -> bool:
+async def _run_check(check: Check, config: PraefectConfig, output: Output, *, quiet: bool) -> str | None:
+    """Run one check within its limit; return why it failed, None if it did not."""
     import asyncio
 
     if not check.is_own:
-        _announce(check, quiet=quiet)
+        _announce(check, output, quiet=quiet)
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            await check.run(config, _say_nothing if quiet else _say)
+            await check.run(config, Output(is_silent=True) if quiet else output)
     except (PraefectError, TimeoutError) as exc:
         if check.is_own:
-            _announce(check, quiet=quiet)
-        print(f"Failed ({check.severity.value}) error: {str(exc) or 'context deadline exceeded'}", flush=True)
-        return False
+            _announce(check, output, quiet=quiet)
+        error = str(exc) or "context deadline exceeded"
+        output.say(f"Failed ({check.severity.value}) error: {error}")
+        return error
     if not check.is_own:
-        print("Passed", flush=True)
-    return True
+        output.say("Passed")
+    return None
 
 
-def _announce(check: Check, *, quiet: bool) -> None:
+def _announce(check: Check, output: Output, *, quiet: bool) -> None:
     if quiet:
-        print(f"Checking {check.name}...", end="", flush=True)
+        output.say(f"Checking {check.name}...", end="")
     else:
-        print(f"Checking {check.name} - {check.description} [{check.severity.value}]", flush=True)
+        output.say(f"Checking {check.name} - {check.description} [{check.severity.value}]")
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _say_nothing(_text: str) -> None:
-    pass
-
-
-async def _migrations(config: PraefectConfig, _say: Say) -> None:
+async def _migrations(config: PraefectConfig, _output: Output) -> None:
     from praefect.cli.database import open_records
 
     async with open_records(config, prefix="") as datastore:
@@ -107,16 +107,16 @@ async def _migrations(config: PraefectConfig, _say: Say) -> None:
         raise CheckFailedError(f"{missing} migrations have not been run")
 
 
-async def _connectivity(config: PraefectConfig, say: Say) -> None:
-    from praefect.cli.node_probe import probe_nodes
+async def _connectivity(config: PraefectConfig, output: Output) -> None:
+    from praefect.cli.node_probe import probe_nodes, unhealthy_addresses
 
     # a little less than the check's own limit, so that each node says what it lacks
-    unhealthy = await probe_nodes(config, seconds=LIMIT_SECONDS * 0.9, say=say)
-    if unhealthy:
+    probes = await probe_nodes(config, seconds=LIMIT_SECONDS * 0.9, say=output.say, show=output.show)
+    if unhealthy := unhealthy_addresses(probes):
         raise CheckFailedError(f"the following nodes are not healthy: {', '.join(unhealthy)}")
 
 
-async def _read_write(config: PraefectConfig, say: Say) -> None:
+async def _read_write(config: PraefectConfig, output: Output) -> None:
     from praefect.cli.database import open_records
     from praefect.datastore.checks import ReadWriteCheckError
 
@@ -126,13 +126,13 @@ async def _read_write(config: PraefectConfig, say: Say) -> None:
             await datastore.checks.check_read_write()
         except ReadWriteCheckError as exc:
             if not str(exc).startswith(("error starting", "error reading")):
-                say(read)
+                output.say(read)
             raise
-    say(read)
-    say(written)
+    output.say(read)
+    output.say(written)
 
 
-async def _availability(config: PraefectConfig, say: Say) -> None:
+async def _availability(config: PraefectConfig, output: Output) -> None:
     from praefect.cli.database import open_records
     from praefect.config.quoting import quote
     from praefect.datastore import QueryError
@@ -145,13 +145,13 @@ async def _availability(config: PraefectConfig, say: Say) -> None:
     unavailable = {name: count for name, count in counts.items() if count}
     for name, count in sorted(unavailable.items()):
         noun = "repository that is" if count == 1 else "repositories that are"
-        say(f"virtual-storage {quote(name)} has {count} {noun} unavailable.")
+        output.say(f"virtual-storage {quote(name)} has {count} {noun} unavailable.")
     if unavailable:
         raise CheckFailedError("repositories unavailable")
-    say("All repositories are available.")
+    output.say("All repositories are available.")
 
 
-async def _own_schema(config: PraefectConfig, _say: Say) -> None:
+async def _own_schema(config: PraefectConfig, _output: Output) -> None:
     from praefect.cli.database import open_records
     from praefect.datastore import DatastoreUnavailableError
 
@@ -162,7 +162,7 @@ async def _own_schema(config: PraefectConfig, _say: Say) -> None:
         return  # other checks tell of a database that is away
 
 
-async def _standbys(config: PraefectConfig, _say: Say) -> None:
+async def _standbys(config: PraefectConfig, _output: Output) -> None:
     from praefect.cli.database import open_records
     from praefect.datastore import DatastoreUnavailableError
 
@@ -173,13 +173,13 @@ async def _standbys(config: PraefectConfig, _say: Say) -> None:
         return  # other checks tell of a database that is away
 
 
-async def _different_tokens(config: PraefectConfig, _say: Say) -> None:
+async def _different_tokens(config: PraefectConfig, _output: Output) -> None:
     from praefect.cli.token_checks import check_tokens_differ
 
     check_tokens_differ(config)
 
 
-async def _closed_nodes(config: PraefectConfig, _say: Say) -> None:
+async def _closed_nodes(config: PraefectConfig, _output: Output) -> None:
     from praefect.cli.token_checks import check_nodes_refuse_clients
 
     await check_nodes_refuse_clients(config, seconds=LIMIT_SECONDS * 0.9)
@@ -246,6 +246,6 @@ COMMAND = Command(
     description="Checks migrations, nodes, the database and the repositories; every check is run, whatever failed\n"
     "before. Exits with 1 if a fatal one failed. Clients' secrets that open nodes are warned of.\n\n"
     "Example: praefect -config praefect.config.toml check",
-    flags=(Flag(name="q", kind=FlagKind.BOOL, text="print one line per check"),),
+    flags=(Flag(name="q", kind=FlagKind.BOOL, text="print one line per check"), FORMAT),
     run=run,
 )

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, cast
 
+from praefect.cli.output import Output
 from praefect.domain.errors import PraefectError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from praefect.config.praefect import PraefectConfig
@@ -20,11 +21,13 @@ class CommandError(PraefectError):
 
     Attributes:
         end: what stands behind the message.
+        hints: lines behind it, about what the operator may have meant.
     """
 
-    def __init__(self, message: str, *, end: str = "\n") -> None:
+    def __init__(self, message: str, *, end: str = "\n", hints: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.end = end
+        self.hints = tuple(hints)
 
 
 class HelpfulError(CommandError):
@@ -40,6 +43,7 @@ class FlagKind(Enum):
     INT = "int"
     UINT = "uint"
     DURATION = "duration"
+    FORMAT = "text|json"
 
 
 class Arguments(Enum):
@@ -65,6 +69,10 @@ class Flag:
     def names(self) -> tuple[str, ...]:
         """All spellings."""
         return (self.name, *self.aliases)
+
+
+FORMAT = Flag(name="format", kind=FlagKind.FORMAT, text="print lines, or one JSON document at the end", default="text")
+"""Every command has it whose output is not JSON anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +113,7 @@ class Invocation:
     config_path: str
     values: Mapping[str, str | bool | int | timedelta] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    output: Output = field(default_factory=Output)
 
     def is_set(self, name: str) -> bool:
         """Whether the flag stood on the command line."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig
     from praefect.proto import praefect_pb2
     from praefect.transport.grpc.channel import Channel
@@ -23,28 +24,40 @@ def run(invocation: Invocation) -> None:
 
 
 async def _report(config: PraefectConfig, invocation: Invocation) -> None:
+    from praefect.cli.known import known_virtual_storages
     from praefect.cli.running_praefect import dial_praefect
 
     wanted = invocation.text("virtual-storage")
     names = [wanted] if wanted else sorted(virtual.name for virtual in config.virtual_storages)
     partially = invocation.switch("partially-unavailable")
     async with dial_praefect(config, error_prefix="error dialing: ") as praefect:
-        for number, name in enumerate(names):
-            await _report_one(praefect, name, partially=partially, is_first=number == 0)
+        await _connect(praefect)
+        for name in names:
+            try:
+                await _report_one(praefect, name, invocation.output, partially=partially)
+            except CommandError as exc:
+                raise CommandError(str(exc), hints=known_virtual_storages(config, name)) from exc
 
 
-async def _report_one(praefect: Channel, virtual_storage: str, *, partially: bool, is_first: bool) -> None:
+async def _connect(praefect: Channel) -> None:
+    """A call to a server that is not there fails before anything is printed."""
+    from praefect.cli.running_praefect import describe_rpc_error
+    from praefect.transport.grpc.status import StatusError
+
+    try:
+        await praefect.connect()
+    except StatusError as exc:
+        raise CommandError(f"error checking: {describe_rpc_error(exc)}") from exc
+
+
+async def _report_one(praefect: Channel, virtual_storage: str, output: Output, *, partially: bool) -> None:
     from praefect.cli.running_praefect import INFO_SERVICE, describe_rpc_error
     from praefect.proto import praefect_pb2
     from praefect.transport.grpc.status import StatusError
 
-    if is_first:
-        # a call to a server that is not there fails before anything is printed
-        try:
-            await praefect.connect()
-        except StatusError as exc:
-            raise CommandError(f"error checking: {describe_rpc_error(exc)}") from exc
-    print(f"Virtual storage: {virtual_storage}", flush=True)
+    output.say(f"Virtual storage: {virtual_storage}")
+    found: list[object] = []
+    output.append("virtual_storages", {"virtual_storage": virtual_storage, "repositories": found})
     request = praefect_pb2.DatalossRequest(virtual_storage=virtual_storage, include_partially_replicated=partially)
     is_empty = True
     try:
@@ -53,13 +66,32 @@ async def _report_one(praefect: Channel, virtual_storage: str, *, partially: boo
         ):
             if response.repositories:
                 is_empty = False
-                print("\n".join(render(response)), flush=True)
+                found += map(document, response.repositories)
+                output.say("\n".join(render(response)))
     except StatusError as exc:
         raise CommandError(f"getting response: {describe_rpc_error(exc)}") from exc
     if is_empty and partially:
-        print("  All repositories are fully available on all assigned storages!", flush=True)
+        output.say("  All repositories are fully available on all assigned storages!")
     elif is_empty:
-        print("  All repositories are available!", flush=True)
+        output.say("  All repositories are available!")
+
+
+def document(repository: praefect_pb2.DatalossResponse.Repository) -> dict[str, object]:
+    """Say of one repository what ``render`` says of it."""
+    return {
+        "relative_path": repository.relative_path,
+        "unavailable": repository.unavailable,
+        "primary": repository.primary or None,
+        "storages": [
+            {
+                "storage": storage.name,
+                "behind_by": storage.behind_by,
+                "assigned": storage.assigned,
+                "healthy": storage.healthy,
+            }
+            for storage in repository.storages
+        ],
+    }
 
 
 def render(response: praefect_pb2.DatalossResponse) -> Iterator[str]:
@@ -105,6 +137,7 @@ COMMAND = Command(
             kind=FlagKind.BOOL,
             text="also list repositories that some assigned storage cannot serve",
         ),
+        FORMAT,
     ),
     run=run,
 )

@@ -9,12 +9,13 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig
     from praefect.control.doubts import DoubtSettler
     from praefect.datastore import Datastore
@@ -25,44 +26,59 @@ def run(invocation: Invocation) -> None:
     import asyncio
 
     config = invocation.load_config()
-    asyncio.run(_run(config, settles=invocation.switch("settle")))
+    asyncio.run(_run(config, invocation.output, settles=invocation.switch("settle")))
 
 
-async def _run(config: PraefectConfig, *, settles: bool) -> None:
+async def _run(config: PraefectConfig, output: Output, *, settles: bool) -> None:
     from praefect.cli.database import open_records
 
     async with open_records(config, prefix="open database: sql open: ") as datastore:
         if not await datastore.own_schema.is_present():
             raise CommandError("doubts are not kept in this database; praefect check says why")
         if settles:
-            await _settle(config, datastore)
+            await _settle(config, datastore, output)
         else:
-            await _list(datastore)
+            await _list(datastore, output)
 
 
-async def _list(datastore: Datastore) -> None:
+async def _list(datastore: Datastore, output: Output) -> None:
     from praefect.domain.explanation import describe_doubt
 
     doubts = await datastore.doubts.list(only_lapsed=False)
+    output.result["doubts"] = [
+        {
+            "virtual_storage": doubt.virtual_storage,
+            "relative_path": doubt.relative_path,
+            "repository_id": doubt.repository_id,
+            "method": doubt.full_method,
+            "opened_at": doubt.opened_at.isoformat() if doubt.opened_at is not None else None,
+            "interrupted": doubt.is_lapsed,
+        }
+        for doubt in doubts
+    ]
     for doubt in doubts:
-        print(f"{doubt.virtual_storage} {doubt.relative_path}: {describe_doubt(doubt)}")
+        output.say(f"{doubt.virtual_storage} {doubt.relative_path}: {describe_doubt(doubt)}")
     lapsed = sum(doubt.is_lapsed for doubt in doubts)
-    print(f"{len(doubts)} in doubt, {lapsed} of them interrupted.", flush=True)
+    output.say(f"{len(doubts)} in doubt, {lapsed} of them interrupted.")
 
 
-async def _settle(config: PraefectConfig, datastore: Datastore) -> None:
+async def _settle(config: PraefectConfig, datastore: Datastore, output: Output) -> None:
     from praefect.control.doubts import Settled
 
     await datastore.doubts.bury_leases()
     lapsed = await datastore.doubts.list(only_lapsed=True)
     names = {doubt.repository_id: f"{doubt.virtual_storage} {doubt.relative_path}" for doubt in lapsed}
     left = 0
+    output.result["repositories"] = []
+    output.summary = lambda: "what was not settled is left as it was, and settled by a running praefect"
     async with _open_settler(config, datastore) as settler:
         for repository_id, name in names.items():
+            output.show(f"settling {name}")
             result = await settler.settle(repository_id)
             left += result not in (Settled.SETTLED, Settled.NOTHING_TO_DO)
-            print(f"{name}: {result.value.replace('-', ' ')}", flush=True)
-    print(f"{len(names) - left} settled, {left} left.", flush=True)
+            output.append("repositories", {"repository_id": repository_id, "outcome": result.value})
+            output.say(f"{name}: {result.value.replace('-', ' ')}")
+    output.say(f"{len(names) - left} settled, {left} left.")
     if left:
         raise CommandError(f"{left} repositories could not be settled")
 
@@ -93,6 +109,6 @@ COMMAND = Command(
     "compared, the state of most of them is kept, and the others are repaired. Exits with 1 if a repository\n"
     "could not be settled.\n\n"
     "Example: praefect -config praefect.config.toml doubts -settle",
-    flags=(Flag(name="settle", kind=FlagKind.BOOL, text="settle what was interrupted"),),
+    flags=(Flag(name="settle", kind=FlagKind.BOOL, text="settle what was interrupted"), FORMAT),
     run=run,
 )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag
+from praefect.cli.command import FORMAT, Command, CommandError, Flag
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig
     from praefect.datastore import Datastore
     from praefect.domain.explanation import RepositoryFacts
@@ -25,16 +26,26 @@ def run(invocation: Invocation) -> None:
 
     config = invocation.load_config()
     name = _virtual_storage(config, invocation.text("virtual-storage"))
-    asyncio.run(_run(config, name, RelativePath(invocation.text("repository"))))
+    asyncio.run(_run(config, name, RelativePath(invocation.text("repository")), invocation.output))
 
 
-async def _run(config: PraefectConfig, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
+async def _run(
+    config: PraefectConfig, virtual_storage: VirtualStorage, relative_path: RelativePath, output: Output
+) -> None:
     from praefect.cli.database import open_records
+    from praefect.cli.known import known_repositories
     from praefect.domain.explanation import explain
+    from praefect.domain.repository import RepositoryNotFoundError
 
     async with open_records(config, prefix="open database: sql open: ") as datastore:
-        facts = await _gather(datastore, virtual_storage, relative_path)
-    print("\n".join(explain(facts)), flush=True)
+        try:
+            facts = await _gather(datastore, virtual_storage, relative_path)
+        except RepositoryNotFoundError as exc:
+            hints = await known_repositories(config, virtual_storage, relative_path, datastore)
+            raise CommandError(str(exc), hints=hints) from exc
+    lines = list(explain(facts))
+    output.result["explanation"] = lines
+    output.say("\n".join(lines))
 
 
 async def _gather(
@@ -53,6 +64,7 @@ async def _gather(
 
 
 def _virtual_storage(config: PraefectConfig, name: str) -> VirtualStorage:
+    from praefect.cli.known import known_virtual_storages
     from praefect.config.quoting import quote
     from praefect.domain.repository import VirtualStorage
 
@@ -62,7 +74,7 @@ def _virtual_storage(config: PraefectConfig, name: str) -> VirtualStorage:
     if not name:
         raise CommandError(f"give -virtual-storage, one of {', '.join(map(quote, names))}")
     if name not in names:
-        raise CommandError(f"virtual storage {quote(name)} not found")
+        raise CommandError(f"virtual storage {quote(name)} not found", hints=known_virtual_storages(config, name))
     return VirtualStorage(name)
 
 
@@ -75,6 +87,7 @@ COMMAND = Command(
     flags=(
         Flag(name="repository", text="relative path of the repository", required=True),
         Flag(name="virtual-storage", text="its virtual storage; may be left out where there is only one"),
+        FORMAT,
     ),
     run=run,
 )

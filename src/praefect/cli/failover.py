@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig, VirtualStorageConfig
     from praefect.datastore import Datastore
     from praefect.domain.failover import Move, Refusal, RepositoryState, Verdict
@@ -62,6 +63,7 @@ class Failover:
     virtual_storage: VirtualStorage
     judge: Judge
     is_applied: bool
+    output: Output
     tally: Tally = field(default_factory=Tally)
 
     async def run(self, relative_path: RelativePath | None) -> None:
@@ -69,20 +71,32 @@ class Failover:
         from praefect.domain.repository import RepositoryNotFoundError
 
         found = False
+        keeps_doubts = await self.datastore.own_schema.is_present()
+        self.output.result |= {"virtual_storage": self.virtual_storage, "applied": self.is_applied, "repositories": []}
+        self.output.summary = self._describe_interruption
         async for repository in self.datastore.failover.list_states(self.virtual_storage, relative_path):
             found = True
-            verdict = await self._handle(repository)
+            self.output.show(f"looking at {repository.relative_path}")
+            verdict = await self._handle(repository, keeps_doubts=keeps_doubts)
             self.tally.count(verdict)
             if verdict is not None:
-                print(f"  {repository.relative_path}: {describe(verdict)}", flush=True)
+                self.output.append("repositories", document(verdict))
+                self.output.say(f"  {repository.relative_path}: {describe(verdict)}")
         if relative_path is not None and not found:
             raise RepositoryNotFoundError
 
-    async def _handle(self, repository: RepositoryState) -> Verdict:
+    def _describe_interruption(self) -> str:
+        if not self.is_applied:
+            return "nothing was changed"
+        return f"{_count(self.tally.moved)} moved, {self.tally.refused} cannot move; the others are where they were"
+
+    async def _handle(self, repository: RepositoryState, *, keeps_doubts: bool) -> Verdict:
         from praefect.domain.failover import Move, Refusal
 
         for _ in range(_ATTEMPTS):
             verdict = self.judge(repository)
+            if keeps_doubts and isinstance(verdict, Move):
+                verdict = await self._heed_doubts(verdict)
             if not isinstance(verdict, Move) or not self.is_applied or await self.datastore.failover.move(verdict):
                 return verdict
             path = repository.relative_path
@@ -91,6 +105,24 @@ class Failover:
                 return None  # deleted meanwhile
             repository = states[0]
         return Refusal(repository=repository, reason="its records keep changing; try again")
+
+    async def _heed_doubts(self, move: Move) -> Move | Refusal:
+        """Refuse what an unsettled write forbids.
+
+        After an interrupted one the records call replicas equal that may differ, and the primary decides which of them
+        is kept if no state has a majority. A live one restricts nobody who loses nothing: it is recorded under the new
+        primary as under the old. What a loss takes must be known, however, and it adds to that.
+        """
+        from praefect.domain.failover import Refusal
+
+        doubts = await self.datastore.doubts.list_of(move.repository.repository_id)
+        if any(doubt.is_lapsed for doubt in doubts):
+            reason = "an interrupted write has not been settled; praefect doubts -settle settles it"
+        elif doubts and move.loss is not None:
+            reason = "it is being written, so what would be lost is not known; try again"
+        else:
+            return move
+        return Refusal(repository=move.repository, reason=reason)
 
 
 def run(invocation: Invocation) -> None:
@@ -108,28 +140,41 @@ def run(invocation: Invocation) -> None:
 
 async def _run(config: PraefectConfig, invocation: Invocation, judge: Judge) -> None:
     from praefect.cli.database import open_records
-    from praefect.domain.repository import RelativePath, VirtualStorage
+    from praefect.cli.known import known_repositories
+    from praefect.domain.repository import RelativePath, RepositoryNotFoundError, VirtualStorage
 
-    is_applied = invocation.switch("apply")
+    output, is_applied = invocation.output, invocation.switch("apply")
     name = VirtualStorage(invocation.text("virtual-storage"))
     path = RelativePath(invocation.text("repository")) if invocation.is_set("repository") else None
     async with open_records(config, prefix="open database: sql open: ") as datastore:
-        failover = Failover(datastore=datastore, virtual_storage=name, judge=judge, is_applied=is_applied)
-        print(f"Virtual storage: {name}", flush=True)
-        await failover.run(path)
-    _summarise(failover.tally, is_applied=is_applied)
+        failover = Failover(
+            datastore=datastore,
+            virtual_storage=name,
+            judge=judge,
+            is_applied=is_applied,
+            output=output,
+        )
+        output.say(f"Virtual storage: {name}")
+        try:
+            await failover.run(path)
+        except RepositoryNotFoundError as exc:
+            hints = await known_repositories(config, name, path or "", datastore)
+            raise CommandError(str(exc), hints=hints) from exc
+    _summarise(failover.tally, output, is_applied=is_applied)
 
 
 def _virtual_storage(config: PraefectConfig, name: str) -> VirtualStorageConfig:
+    from praefect.cli.known import known_virtual_storages
     from praefect.config.quoting import quote
 
     for virtual in config.virtual_storages:
         if virtual.name == name:
             return virtual
-    raise CommandError(f"virtual storage {quote(name)} not found")
+    raise CommandError(f"virtual storage {quote(name)} not found", hints=known_virtual_storages(config, name))
 
 
 def _choose_judge(config: PraefectConfig, virtual: VirtualStorageConfig, invocation: Invocation) -> Judge:
+    from praefect.cli.known import known_storages
     from praefect.config.quoting import quote
     from praefect.domain.failover import move_away, move_to
     from praefect.domain.repository import Storage
@@ -140,7 +185,10 @@ def _choose_judge(config: PraefectConfig, virtual: VirtualStorageConfig, invocat
     else:
         name = invocation.text("from") if invocation.is_set("from") else invocation.text("to")
         if name not in [node.storage for node in virtual.nodes]:
-            raise CommandError(f"virtual storage {quote(virtual.name)} has no storage {quote(name)}")
+            raise CommandError(
+                f"virtual storage {quote(virtual.name)} has no storage {quote(name)}",
+                hints=known_storages(config, virtual.name, name),
+            )
     storage = Storage(name)
     rule = move_away if invocation.is_set("from") else move_to
     return lambda repository: rule(repository, storage, accepts_loss=accepts_loss)
@@ -157,6 +205,18 @@ def _designated(config: PraefectConfig, virtual: VirtualStorageConfig) -> str:
     raise CommandError(f'no node of virtual storage {quote(virtual.name)} has "primary = true"')
 
 
+def document(verdict: Move | Refusal) -> dict[str, object]:
+    """Say in a document what becomes of one repository."""
+    from praefect.domain.failover import Refusal
+
+    repository = verdict.repository
+    said: dict[str, object] = {"relative_path": repository.relative_path, "primary": repository.primary}
+    if isinstance(verdict, Refusal):
+        return {**said, "moves": False, "reason": verdict.reason}
+    loss = None if verdict.loss is None else {"changes": verdict.loss.changes, "held_by": list(verdict.loss.held_by)}
+    return {**said, "moves": True, "to": verdict.target, "loss": loss}
+
+
 def describe(verdict: Move | Refusal) -> str:
     """Write what becomes of one repository."""
     from praefect.domain.failover import Refusal, count_changes
@@ -170,15 +230,16 @@ def describe(verdict: Move | Refusal) -> str:
     return f"{text}, losing {count_changes(verdict.loss.changes)} or less, {holders}"
 
 
-def _summarise(tally: Tally, *, is_applied: bool) -> None:
+def _summarise(tally: Tally, output: Output, *, is_applied: bool) -> None:
     from praefect.domain.failover import count_changes
 
     verbs = ("moved", "lost") if is_applied else ("would move", "would lose")
-    print(f"{_count(tally.moved)} {verbs[0]}, {tally.refused} cannot move, {tally.kept} already in place.")
+    output.result |= {"moved": tally.moved, "refused": tally.refused, "kept": tally.kept}
+    output.say(f"{_count(tally.moved)} {verbs[0]}, {tally.refused} cannot move, {tally.kept} already in place.")
     if tally.losing:
-        print(f"{_count(tally.losing)} {verbs[1]} {count_changes(tally.lost_changes)} or less.")
+        output.say(f"{_count(tally.losing)} {verbs[1]} {count_changes(tally.lost_changes)} or less.")
     if not is_applied:
-        print("Nothing was changed; -apply moves them.", flush=True)
+        output.say("Nothing was changed; -apply moves them.")
     if tally.refused:
         raise CommandError(f"{_count(tally.refused)} cannot move")
 
@@ -204,6 +265,7 @@ COMMAND = Command(
         Flag(name="to-designated", kind=FlagKind.BOOL, text='move to the storage marked "primary = true"'),
         Flag(name="accept-dataloss", kind=FlagKind.BOOL, text="also move to a replica that is behind"),
         Flag(name="apply", kind=FlagKind.BOOL, text="move, and do not only show"),
+        FORMAT,
     ),
     run=run,
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from praefect.cli.command import Command, Flag, FlagKind
-from praefect.cli.numbers import ValueSyntaxError, parse_bool, parse_duration_value, parse_int, parse_uint
+from praefect.cli.numbers import ValueSyntaxError, parse_bool, parse_duration_value, parse_format, parse_int, parse_uint
 from praefect.config.quoting import quote
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _READERS: Mapping[FlagKind, Callable[[str], str | bool | int | timedelta]] = {
     FlagKind.INT: parse_int,
     FlagKind.UINT: parse_uint,
     FlagKind.DURATION: parse_duration_value,
+    FlagKind.FORMAT: parse_format,
 }
 
 

@@ -89,5 +89,5 @@ def _default(flag: Flag) -> str:
             return str(value or 0)
         case FlagKind.DURATION:
             return format_duration(value if isinstance(value, timedelta) else timedelta(0))
-        case FlagKind.STRING | FlagKind.FILE:
+        case FlagKind.STRING | FlagKind.FILE | FlagKind.FORMAT:
             return quote(str(value)) if value else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, Flag
+from praefect.cli.command import FORMAT, Command, Flag
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
@@ -14,15 +14,22 @@ _HEADER = ("VIRTUAL_STORAGE", "NODE", "ADDRESS")
 
 def run(invocation: Invocation) -> None:
     """Print a table of the storages of all virtual storages, or of one."""
+    from praefect.cli.known import known_virtual_storages
+
     wanted = invocation.text("virtual-storage")
-    virtual_storages = invocation.load_config().virtual_storages
-    if wanted:
-        virtual_storages = tuple(virtual for virtual in virtual_storages if virtual.name == wanted)
-        if not virtual_storages:
-            print(f"No virtual storages named {wanted}.")
-            return
+    config, output = invocation.load_config(), invocation.output
+    virtual_storages = [virtual for virtual in config.virtual_storages if wanted in ("", virtual.name)]
+    output.result["storages"] = [
+        {"virtual_storage": virtual.name, "storage": node.storage, "address": node.address}
+        for virtual in virtual_storages
+        for node in virtual.nodes
+    ]
+    if not virtual_storages:
+        output.say(f"No virtual storages named {wanted}.")
+        output.hint(known_virtual_storages(config, wanted))
+        return
     rows = [(virtual.name, node.storage, node.address) for virtual in virtual_storages for node in virtual.nodes]
-    print(_table([_HEADER, *rows]), end="")
+    output.say(_table([_HEADER, *rows]), end="")
 
 
 def _table(rows: list[tuple[str, str, str]]) -> str:
@@ -36,6 +43,6 @@ COMMAND = Command(
     summary="list the storages of virtual storages",
     description="Shows which nodes serve each virtual storage, as the configuration file has it.\n\n"
     "Example: praefect -config praefect.config.toml list-storages -virtual-storage default",
-    flags=(Flag(name="virtual-storage", text="show only this virtual storage"),),
+    flags=(Flag(name="virtual-storage", text="show only this virtual storage"), FORMAT),
     run=run,
 )

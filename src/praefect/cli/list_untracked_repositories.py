@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,28 +33,34 @@ async def _list(config: PraefectConfig, invocation: Invocation) -> None:
     from praefect.cli.json_output import dump_json
     from praefect.cli.nodes import dial_nodes
 
+    output = invocation.output
+    output.result["repositories"] = []
     is_first = True
     async with (
         open_records(config, prefix="connect to database: ") as datastore,
         dial_nodes(config) as nodes,
     ):
-        async for virtual_storage, storage, path in _untracked(datastore, nodes, invocation.duration("older-than")):
+        async for virtual_storage, storage, path in _untracked(datastore, nodes, invocation):
             if is_first:
-                print(HEADING, flush=True)
+                output.say(HEADING)
                 is_first = False
             hit = {"relative_path": path, "storage": storage, "virtual_storage": virtual_storage}
-            print(dump_json(hit), end=invocation.text("delimiter"), flush=True)
+            output.append("repositories", hit)
+            output.say(dump_json(hit), end=invocation.text("delimiter"))
 
 
 async def _untracked(
-    datastore: Datastore, nodes: Nodes, older_than: timedelta
+    datastore: Datastore, nodes: Nodes, invocation: Invocation
 ) -> AsyncIterator[tuple[VirtualStorage, Storage, ReplicaPath]]:
     from praefect.config.quoting import quote
     from praefect.domain.errors import PraefectError
 
+    looked_at = 0
     for virtual_storage, storage in nodes.channels:
         place = f"exec on {quote(virtual_storage)}/{quote(storage)}"
-        async for batch in _batches(nodes, virtual_storage, storage, older_than):
+        async for batch in _batches(nodes, virtual_storage, storage, invocation.duration("older-than")):
+            looked_at += len(batch)
+            invocation.output.show(f"looked at {looked_at} repositories, now those of {quote(storage)}")
             try:
                 unknown = await datastore.cleanups.find_unknown(virtual_storage, storage, batch)
             except PraefectError as exc:
@@ -111,6 +117,7 @@ COMMAND = Command(
             text="leave out repositories modified within this time",
             default=timedelta(hours=6),
         ),
+        FORMAT,
     ),
     run=run,
 )

@@ -11,9 +11,10 @@ import signal
 import sys
 from contextlib import suppress
 
-from praefect.cli.command import Arguments, Command, CommandError, HelpfulError, Invocation
+from praefect.cli.command import FORMAT, Arguments, Command, CommandError, HelpfulError, Invocation
 from praefect.cli.commands import PROGRAM
 from praefect.cli.grammar import Line, UsageError, parse
+from praefect.cli.output import Output
 from praefect.cli.version import version
 from praefect.domain.errors import PraefectError
 
@@ -21,7 +22,6 @@ SUCCESS = 0
 FAILURE = 1
 NO_CONFIG = 2
 NO_TOPIC = 3
-INTERRUPTED = 130
 
 
 def main() -> None:
@@ -116,10 +116,15 @@ def _run_command(line: Line) -> int:
     if missing:
         _print_help_of(path, after_command=False)
         return _complain(f'Required flag{"s" if len(missing) > 1 else ""} "{", ".join(missing)}" not set')
+    output = Output(command.name, is_json=FORMAT in command.flags and last.values.get(FORMAT.name) == "json")
     if command is not serve:
-        signal.signal(signal.SIGINT, lambda _signal, _frame: os._exit(INTERRUPTED))
+        signal.signal(signal.SIGINT, lambda _signal, _frame: output.interrupt())
     invocation = Invocation(
-        command=command, config_path=line.config_path, values=last.values, arguments=tuple(last.arguments)
+        command=command,
+        config_path=line.config_path,
+        values=last.values,
+        arguments=tuple(last.arguments),
+        output=output,
     )
     return _run_invocation(invocation, path)
 
@@ -127,14 +132,19 @@ def _run_command(line: Line) -> int:
 def _run_invocation(invocation: Invocation, path: tuple[Command, ...]) -> int:
     assert invocation.command.run is not None  # noqa: S101 - the table is tested for it
     try:
-        return invocation.command.run(invocation) or SUCCESS
+        code = invocation.command.run(invocation) or SUCCESS
     except HelpfulError as exc:
         _print_help_of(path, after_command=False)
         return _complain(str(exc))
-    except CommandError as exc:
-        return _complain(str(exc), end=exc.end)
     except PraefectError as exc:
-        return _complain(str(exc))
+        hints = exc.hints if isinstance(exc, CommandError) else ()
+        invocation.output.finish(str(exc), hints)
+        code = _complain(str(exc), end=exc.end if isinstance(exc, CommandError) else "\n")
+        for hint in hints:
+            _complain(hint)
+        return code
+    invocation.output.finish()
+    return code
 
 
 def _serve_command() -> Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 from praefect.config.quoting import quote
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def _check_selection(invocation: Invocation) -> None:
 
 
 async def _show(config: PraefectConfig, invocation: Invocation) -> None:
+    from praefect.cli.known import known_repositories
     from praefect.cli.running_praefect import INFO_SERVICE, describe_rpc_error, dial_praefect
     from praefect.proto import praefect_pb2
     from praefect.transport.grpc.status import StatusError
@@ -56,8 +57,38 @@ async def _show(config: PraefectConfig, invocation: Invocation) -> None:
                 f"{INFO_SERVICE}/GetRepositoryMetadata", request, praefect_pb2.GetRepositoryMetadataResponse
             )
         except StatusError as exc:
-            raise CommandError(f"get metadata: {describe_rpc_error(exc)}") from exc
-    print(render(response))
+            path = request.path
+            hints = (
+                await known_repositories(config, path.virtual_storage, path.relative_path)
+                if request.HasField("path")
+                else []
+            )
+            raise CommandError(f"get metadata: {describe_rpc_error(exc)}", hints=hints) from exc
+    invocation.output.result["repository"] = document(response)
+    invocation.output.say(render(response))
+
+
+def document(metadata: praefect_pb2.GetRepositoryMetadataResponse) -> dict[str, object]:
+    """Say the answer in a document; null stands for what there is not."""
+    return {
+        "repository_id": metadata.repository_id,
+        "virtual_storage": metadata.virtual_storage,
+        "relative_path": metadata.relative_path,
+        "replica_path": metadata.replica_path,
+        "primary": metadata.primary or None,
+        "generation": metadata.generation,
+        "replicas": [
+            {
+                "storage": replica.storage,
+                "assigned": replica.assigned,
+                "generation": None if replica.generation == _NO_REPLICA else replica.generation,
+                "healthy": replica.healthy,
+                "valid_primary": replica.valid_primary,
+                "verified_at": replica.verified_at.ToJsonString() if replica.HasField("verified_at") else None,
+            }
+            for replica in metadata.replicas
+        ],
+    }
 
 
 def render(metadata: praefect_pb2.GetRepositoryMetadataResponse) -> str:
@@ -113,6 +144,7 @@ COMMAND = Command(
         Flag(name="repository-id", kind=FlagKind.INT, text="ID of the repository"),
         Flag(name="virtual-storage", text="virtual storage of the repository"),
         Flag(name="relative-path", text="relative path of the repository"),
+        FORMAT,
     ),
     run=run,
 )

@@ -54,27 +54,60 @@ def nodes_to_probe(config: PraefectConfig) -> list[ProbedNode]:
     return list(found.values())
 
 
-async def probe_nodes(config: PraefectConfig, *, seconds: float, say: Say) -> Sequence[str]:
-    """Probe all nodes at once, each within the limit, and return the addresses of those that failed."""
-    unhealthy: list[str] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What was found of one server; without ``errors`` it is fit to be used."""
+
+    node: ProbedNode
+    errors: Sequence[str] = ()
+
+    def document(self) -> dict[str, object]:
+        """Say it in a document."""
+        return {
+            "address": self.node.address,
+            "storages": self.node.storages,
+            "healthy": not self.errors,
+            "errors": list(self.errors),
+        }
+
+
+def unhealthy_addresses(probes: Sequence[Probe]) -> Sequence[str]:
+    """The addresses of servers that are not fit to be used, in the order in which that was found."""
+    return list(dict.fromkeys(probe.node.address for probe in probes if probe.errors))
+
+
+async def probe_nodes(config: PraefectConfig, *, seconds: float, say: Say, show: Say) -> Sequence[Probe]:
+    """Probe all nodes at once, each within the limit; return what was found, the quickest first.
+
+    Args:
+        config: names the nodes.
+        seconds: the limit.
+        say: told what is tried and found.
+        show: told how many nodes have been probed.
+    """
+    nodes = nodes_to_probe(config)
+    probes: list[Probe] = []
     deadline = asyncio.get_running_loop().time() + seconds
 
     async def probe(node: ProbedNode) -> None:
         def say_of_node(text: str) -> None:
             say(f"[{node.address}]: {text}")
 
+        errors: Sequence[str] = ()
         try:
             await _probe(node, config, deadline, say_of_node)
         except ProbeFailedError as exc:
-            for line in str(exc).split("\n"):
+            errors = str(exc).split("\n")
+            for line in errors:
                 say_of_node(f"ERROR: {line}")
-            if node.address not in unhealthy:
-                unhealthy.append(node.address)
+        probes.append(Probe(node=node, errors=errors))
+        show(f"probed {len(probes)} of {len(nodes)} nodes")
 
-    async with asyncio.TaskGroup() as probes:
-        for node in nodes_to_probe(config):
-            probes.create_task(probe(node), name=f"probe {node.address}")
-    return unhealthy
+    show(f"probing {len(nodes)} nodes")
+    async with asyncio.TaskGroup() as group:
+        for node in nodes:
+            group.create_task(probe(node), name=f"probe {node.address}")
+    return probes
 
 
 async def _probe(node: ProbedNode, config: PraefectConfig, deadline: float, say: Say) -> None:

@@ -22,6 +22,7 @@ _BOOLS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
+_FORMATS = ("text", "json")
 
 
 class ValueSyntaxError(ValueError):
@@ -62,6 +63,13 @@ def parse_bool(text: str) -> bool:
     if text not in _BOOLS:
         raise ValueSyntaxError("parse error")
     return _BOOLS[text]
+
+
+def parse_format(text: str) -> str:
+    """Read the name of an output format."""
+    if text not in _FORMATS:
+        raise ValueSyntaxError(f"must be {' or '.join(_FORMATS)}")
+    return text
 
 
 def parse_duration_value(text: str) -> Duration:

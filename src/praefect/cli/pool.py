@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError
+from praefect.cli.command import FORMAT, Command, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from praefect.cli.command import Invocation
     from praefect.cli.nodes import Nodes
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig
     from praefect.datastore import Datastore
     from praefect.domain.repository import Storage, VirtualStorage
@@ -33,10 +34,10 @@ def run(invocation: Invocation) -> None:
     """Collect the members of pools and store them on every node."""
     import asyncio
 
-    asyncio.run(_store_all(invocation.load_config()))
+    asyncio.run(_store_all(invocation.load_config(), invocation.output))
 
 
-async def _store_all(config: PraefectConfig) -> None:
+async def _store_all(config: PraefectConfig, output: Output) -> None:
     from praefect.cli.database import open_records
     from praefect.cli.nodes import dial_nodes
     from praefect.domain.repository import VirtualStorage
@@ -46,10 +47,11 @@ async def _store_all(config: PraefectConfig) -> None:
         dial_nodes(config) as nodes,
     ):
         for virtual in config.virtual_storages:
-            await _store_one(datastore, nodes, VirtualStorage(virtual.name))
+            output.show(f"collecting the members of pools of {virtual.name}")
+            await _store_one(datastore, nodes, VirtualStorage(virtual.name), output)
 
 
-async def _store_one(datastore: Datastore, nodes: Nodes, virtual_storage: VirtualStorage) -> None:
+async def _store_one(datastore: Datastore, nodes: Nodes, virtual_storage: VirtualStorage, output: Output) -> None:
     from praefect.config.quoting import quote
     from praefect.domain.errors import PraefectError
     from praefect.domain.repository import ReplicaPath
@@ -60,9 +62,11 @@ async def _store_one(datastore: Datastore, nodes: Nodes, virtual_storage: Virtua
         members = await _scan_primaries(nodes, virtual_storage, primaries)
     except PraefectError as exc:
         raise CommandError(f"scan primaries for {name}: {exc}") from exc
-    print(f"found {len(members)} unique pool members in virtual storage {name}", flush=True)
+    stored: dict[str, object] = {"virtual_storage": virtual_storage, "members": len(members), "nodes": 0}
+    output.append("virtual_storages", stored)
+    output.say(f"found {len(members)} unique pool members in virtual storage {name}")
     if not members:
-        print(f"no pool members found on virtual storage {name}, nothing to store", flush=True)
+        output.say(f"no pool members found on virtual storage {name}, nothing to store")
         return
     try:
         relative_paths = await datastore.repositories.get_relative_paths(
@@ -83,7 +87,8 @@ async def _store_one(datastore: Datastore, nodes: Nodes, virtual_storage: Virtua
         count = await _store(nodes, virtual_storage, records)
     except PraefectError as exc:
         raise CommandError(f"store pool members for {name}: {exc}") from exc
-    print(f"stored pool metadata for virtual storage {name} on {count} nodes", flush=True)
+    stored["nodes"] = count
+    output.say(f"stored pool metadata for virtual storage {name} on {count} nodes")
 
 
 async def _scan_primaries(
@@ -172,5 +177,6 @@ COMMAND = Command(
     summary="store the members of object pools on all nodes",
     description="Collects from the primaries which repositories share objects, and stores it on every node.\n\n"
     "Example: praefect -config praefect.config.toml pool",
+    flags=(FORMAT,),
     run=run,
 )

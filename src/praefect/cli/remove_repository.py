@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig
     from praefect.datastore import Datastore
     from praefect.domain.repository import RelativePath, VirtualStorage
@@ -34,77 +36,131 @@ async def _remove(config: PraefectConfig, invocation: Invocation) -> None:
     virtual_storage = VirtualStorage(invocation.text("virtual-storage"))
     relative_path = RelativePath(invocation.text("relative-path"))
     async with open_records(config, prefix="connect to database: ") as datastore:
-        await _look_up(datastore, virtual_storage, relative_path)
+        removal = Removal(
+            config=config,
+            datastore=datastore,
+            virtual_storage=virtual_storage,
+            relative_path=relative_path,
+            output=invocation.output,
+        )
+        await removal.look_up()
         if not invocation.switch("apply"):
-            print(_DRY_RUN)
+            invocation.output.say(_DRY_RUN)
         elif invocation.switch("db-only"):
-            await _remove_records(datastore, virtual_storage, relative_path)
-            await _remove_events(datastore, virtual_storage, relative_path)
+            await removal.remove_records()
+            await removal.remove_events()
         else:
-            await _remove_everywhere(config, virtual_storage, relative_path)
-            print("Removing replication events...", flush=True)
-            await _remove_events(datastore, virtual_storage, relative_path)
-            print("Replication event removal completed.")
+            await removal.remove_everywhere()
+            invocation.output.say("Removing replication events...")
+            await removal.remove_events()
+            invocation.output.say("Replication event removal completed.")
 
 
-async def _look_up(datastore: Datastore, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
-    from praefect.domain.errors import PraefectError
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """The removal of one repository; says what it does, and to whoever interrupts it, what was done."""
 
-    try:
-        is_found = await datastore.repositories.repository_exists(virtual_storage, relative_path)
-    except PraefectError as exc:
-        advice = "Please make sure the database parameters are set correctly and the database is accessible."
-        print(f"error getting storages from database: {exc}. {advice}", flush=True)
-        return
-    if not is_found:
-        raise CommandError("repository is not being tracked in Praefect")
-    print("Repository found in the database.", flush=True)
+    config: PraefectConfig
+    datastore: Datastore
+    virtual_storage: VirtualStorage
+    relative_path: RelativePath
+    output: Output
 
+    async def look_up(self) -> None:
+        """Find the record.
 
-async def _remove_records(datastore: Datastore, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
-    from praefect.domain.errors import PraefectError
+        Raises:
+            CommandError: there is none.
+        """
+        from praefect.cli.known import known_repositories
+        from praefect.domain.errors import PraefectError
 
-    print(f"Attempting to remove {relative_path} from the database...", flush=True)
-    try:
-        await datastore.repositories.delete_repository(virtual_storage, relative_path)
-    except PraefectError as exc:
-        raise CommandError(f"remove repository from database: {exc}") from exc
-    print("Repository removal from database completed.", flush=True)
-
-
-async def _remove_everywhere(
-    config: PraefectConfig, virtual_storage: VirtualStorage, relative_path: RelativePath
-) -> None:
-    from praefect.cli.running_praefect import describe_rpc_error, dial_praefect
-    from praefect.proto import repository_pb2, shared_pb2
-    from praefect.transport.grpc.status import StatusError
-
-    print(f"Attempting to remove {relative_path} from the database, and delete it from all gitaly nodes...", flush=True)
-    repository = shared_pb2.Repository(storage_name=virtual_storage, relative_path=relative_path)
-    async with dial_praefect(config, error_prefix="repository removal failed: error dialing: ") as praefect:
+        self.output.result |= {
+            "found": None,
+            "records_removed": False,
+            "replicas_removed": False,
+            "events_removed": False,
+        }
+        self.output.summary = lambda: "nothing was removed"
         try:
-            await praefect.unary(
-                "/gitaly.RepositoryService/RemoveRepository",
-                repository_pb2.RemoveRepositoryRequest(repository=repository),
-                repository_pb2.RemoveRepositoryResponse,
-                metadata=[("client_name", "remove-repository")],
-            )
-        except StatusError as exc:
-            raise CommandError(f"repository removal failed: {describe_rpc_error(exc)}") from exc
-    print("Repository removal completed.", flush=True)
+            is_found = await self.datastore.repositories.repository_exists(self.virtual_storage, self.relative_path)
+        except PraefectError as exc:
+            advice = "Please make sure the database parameters are set correctly and the database is accessible."
+            self.output.say(f"error getting storages from database: {exc}. {advice}")
+            return
+        self.output.result["found"] = is_found
+        if not is_found:
+            hints = await known_repositories(self.config, self.virtual_storage, self.relative_path, self.datastore)
+            raise CommandError("repository is not being tracked in Praefect", hints=hints)
+        self.output.say("Repository found in the database.")
 
+    async def remove_records(self) -> None:
+        """Delete the records in one transaction.
 
-async def _remove_events(datastore: Datastore, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
-    """Delete the repository's jobs, and wait for those that are being done."""
-    from praefect.domain.errors import PraefectError
-    from praefect.runtime.ticker import IntervalTicker
+        Raises:
+            CommandError: the database refuses.
+        """
+        from praefect.domain.errors import PraefectError
 
-    ticker = IntervalTicker(EVENTS_INTERVAL)
-    try:
-        while await datastore.queue.delete_events(virtual_storage, relative_path):
-            await ticker.wait()
-    except PraefectError as exc:
-        raise CommandError(f"remove scheduled replication events: {exc}") from exc
+        self.output.say(f"Attempting to remove {self.relative_path} from the database...")
+        self.output.summary = lambda: "the records were being removed, all of them are gone or none; look with metadata"
+        try:
+            await self.datastore.repositories.delete_repository(self.virtual_storage, self.relative_path)
+        except PraefectError as exc:
+            raise CommandError(f"remove repository from database: {exc}") from exc
+        self.output.result["records_removed"] = True
+        self.output.say("Repository removal from database completed.")
+
+    async def remove_everywhere(self) -> None:
+        """Have the running Praefect remove records and replicas.
+
+        Raises:
+            CommandError: it does not.
+        """
+        from praefect.cli.running_praefect import describe_rpc_error, dial_praefect
+        from praefect.proto import repository_pb2, shared_pb2
+        from praefect.transport.grpc.status import StatusError
+
+        where = "the database, and delete it from all gitaly nodes"
+        self.output.say(f"Attempting to remove {self.relative_path} from {where}...")
+        self.output.summary = lambda: (
+            "praefect was asked to remove the repository; metadata says whether its records are left, "
+            "list-untracked-repositories whether replicas are"
+        )
+        repository = shared_pb2.Repository(storage_name=self.virtual_storage, relative_path=self.relative_path)
+        async with dial_praefect(self.config, error_prefix="repository removal failed: error dialing: ") as praefect:
+            try:
+                await praefect.unary(
+                    "/gitaly.RepositoryService/RemoveRepository",
+                    repository_pb2.RemoveRepositoryRequest(repository=repository),
+                    repository_pb2.RemoveRepositoryResponse,
+                    metadata=[("client_name", "remove-repository")],
+                )
+            except StatusError as exc:
+                raise CommandError(f"repository removal failed: {describe_rpc_error(exc)}") from exc
+        self.output.result |= {"records_removed": True, "replicas_removed": True}
+        self.output.say("Repository removal completed.")
+
+    async def remove_events(self) -> None:
+        """Delete the repository's jobs, and wait for those that are being done.
+
+        Raises:
+            CommandError: the database refuses.
+        """
+        from praefect.domain.errors import PraefectError
+        from praefect.runtime.ticker import IntervalTicker
+
+        self.output.summary = lambda: (
+            "the repository is removed; replication events that were being processed may be left"
+        )
+        ticker = IntervalTicker(EVENTS_INTERVAL)
+        try:
+            while await self.datastore.queue.delete_events(self.virtual_storage, self.relative_path):
+                self.output.show("waiting for replication events that are being processed")
+                await ticker.wait()
+        except PraefectError as exc:
+            raise CommandError(f"remove scheduled replication events: {exc}") from exc
+        self.output.result["events_removed"] = True
 
 
 COMMAND = Command(
@@ -122,6 +178,7 @@ COMMAND = Command(
         Flag(name="relative-path", text="relative path of the repository", required=True),
         Flag(name="apply", kind=FlagKind.BOOL, text="remove it"),
         Flag(name="db-only", kind=FlagKind.BOOL, text="remove the records only"),
+        FORMAT,
     ),
     run=run,
 )

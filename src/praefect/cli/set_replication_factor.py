@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
@@ -21,6 +21,7 @@ def run(invocation: Invocation) -> None:
 
 
 async def _set(config: PraefectConfig, invocation: Invocation) -> None:
+    from praefect.cli.known import known_repositories
     from praefect.cli.running_praefect import INFO_SERVICE, describe_rpc_error, dial_praefect
     from praefect.proto import praefect_pb2
     from praefect.transport.grpc.status import StatusError
@@ -36,8 +37,11 @@ async def _set(config: PraefectConfig, invocation: Invocation) -> None:
                 f"{INFO_SERVICE}/SetReplicationFactor", request, praefect_pb2.SetReplicationFactorResponse
             )
         except StatusError as exc:
-            raise CommandError(describe_rpc_error(exc)) from exc
-    print(f"current assignments: {', '.join(sorted(response.storages))}")
+            hints = await known_repositories(config, request.virtual_storage, request.relative_path)
+            raise CommandError(describe_rpc_error(exc), hints=hints) from exc
+    storages = sorted(response.storages)
+    invocation.output.result["assignments"] = storages
+    invocation.output.say(f"current assignments: {', '.join(storages)}")
 
 
 COMMAND = Command(
@@ -53,6 +57,7 @@ COMMAND = Command(
         Flag(
             name="replication-factor", kind=FlagKind.UINT, text="number of storages that keep a replica", required=True
         ),
+        FORMAT,
     ),
     run=run,
 )

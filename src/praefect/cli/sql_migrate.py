@@ -6,11 +6,12 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 from praefect.config.duration import Duration, format_duration
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig
     from praefect.datastore.migrations import Migration, Migrator
 
@@ -25,33 +26,41 @@ def run(invocation: Invocation) -> None:
 async def _migrate(config: PraefectConfig, invocation: Invocation) -> None:
     from praefect.cli.database import open_migrator
 
+    output = invocation.output
     async with open_migrator(config, prefix="sql open: ") as migrator:
         # unlike upstream, which calls a plan that could not be made a success
         plan = await migrator.plan_up(tolerates_unknown=invocation.switch("ignore-unknown"))
+        output.result["migrations"] = []
         if not plan:
-            print("praefect sql-migrate: all migrations are up")
+            output.say("praefect sql-migrate: all migrations are up")
             return
-        print(f"praefect sql-migrate: migrations to apply: {len(plan)}\n", flush=True)
+        output.say(f"praefect sql-migrate: migrations to apply: {len(plan)}\n")
         applied = 0
-        for migration in plan:
-            applied += await _apply(migrator, migration, verbose=invocation.switch("verbose"))
-        print(f"\npraefect sql-migrate: OK (applied {applied} migrations)")
+        output.summary = lambda: f"{applied} of {len(plan)} migrations are applied; sql-migrate goes on with the next"
+        for number, migration in enumerate(plan, start=1):
+            output.show(f"applying {migration.migration_id} ({number} of {len(plan)})")
+            applied += await _apply(migrator, migration, output, verbose=invocation.switch("verbose"))
+        output.say(f"\npraefect sql-migrate: OK (applied {applied} migrations)")
 
 
-async def _apply(migrator: Migrator, migration: Migration, *, verbose: bool) -> bool:
+async def _apply(migrator: Migrator, migration: Migration, output: Output, *, verbose: bool) -> bool:
     from praefect.domain.errors import PraefectError
 
-    print(f"=  {_now()} {migration.migration_id}: migrating", flush=True)
+    output.say(f"=  {_now()} {migration.migration_id}: migrating")
     if verbose:
-        print(f"\t[{' '.join(statements(migration.up))}]", flush=True)
+        output.say(f"\t[{' '.join(statements(migration.up))}]")
     start = time.monotonic_ns()
     try:
         is_applied = await migrator.apply(migration)
     except PraefectError as exc:
         suffix = f" handling {migration.migration_id}"
         raise CommandError(f"{_now()}: fail: {str(exc).removesuffix(suffix)}{suffix}") from exc
-    took = format_duration(Duration.from_nanoseconds(time.monotonic_ns() - start))
-    print(f"== {_now()} {migration.migration_id}: {'applied' if is_applied else 'skipped'} ({took})", flush=True)
+    elapsed = time.monotonic_ns() - start
+    outcome, took = "applied" if is_applied else "skipped", format_duration(Duration.from_nanoseconds(elapsed))
+    output.append(
+        "migrations", {"migration": migration.migration_id, "outcome": outcome, "seconds": round(elapsed / 1e9, 6)}
+    )
+    output.say(f"== {_now()} {migration.migration_id}: {outcome} ({took})")
     return is_applied
 
 
@@ -87,6 +96,7 @@ COMMAND = Command(
             default=True,
         ),
         Flag(name="verbose", kind=FlagKind.BOOL, text="show the statements of each migration"),
+        FORMAT,
     ),
     run=run,
 )

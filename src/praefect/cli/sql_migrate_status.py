@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command
+from praefect.cli.command import FORMAT, Command
 from praefect.cli.times import format_zoned
 
 if TYPE_CHECKING:
@@ -22,7 +22,16 @@ def run(invocation: Invocation) -> None:
     """Print a table."""
     import asyncio
 
-    print(render(asyncio.run(_status(invocation.load_config()))), end="")
+    statuses = asyncio.run(_status(invocation.load_config()))
+    invocation.output.result["migrations"] = [
+        {
+            "migration": status.migration_id,
+            "known": status.is_known,
+            "applied_at": status.applied_at.isoformat() if status.applied_at is not None else None,
+        }
+        for status in statuses
+    ]
+    invocation.output.say(render(statuses), end="")
 
 
 async def _status(config: PraefectConfig) -> Sequence[MigrationStatus]:
@@ -67,5 +76,6 @@ COMMAND = Command(
     summary="show applied database migrations",
     description="Lists the migrations that this version or the database knows, and when each was applied.\n\n"
     "Example: praefect -config praefect.config.toml sql-migrate-status",
+    flags=(FORMAT,),
     run=run,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError
+from praefect.cli.command import FORMAT, Command, CommandError
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
@@ -18,6 +18,7 @@ def run(invocation: Invocation) -> None:
     import asyncio
 
     asyncio.run(_ping(invocation.load_config()))
+    invocation.output.say("praefect sql-ping: OK")
 
 
 async def _ping(config: PraefectConfig) -> None:
@@ -36,7 +37,6 @@ async def _ping(config: PraefectConfig) -> None:
         except (PraefectError, TimeoutError) as exc:
             reason = str(exc) or "context deadline exceeded"
             raise CommandError(f"praefect sql-ping: fail: get postgres server version: {reason}") from exc
-    print("praefect sql-ping: OK")
 
 
 COMMAND = Command(
@@ -44,5 +44,6 @@ COMMAND = Command(
     summary="check that the database can be reached",
     description="Connects to PostgreSQL with the settings of the configuration file and checks its version.\n\n"
     "Example: praefect -config praefect.config.toml sql-ping",
+    flags=(FORMAT,),
     run=run,
 )

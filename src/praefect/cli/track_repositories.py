@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag
+from praefect.cli.command import FORMAT, Command, CommandError, Flag
 from praefect.cli.track_repository import IMMEDIATELY
 from praefect.config.quoting import quote
 
@@ -22,11 +23,12 @@ _KEYS = ("relative_path", "replica_path", "virtual_storage", "authoritative_stor
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One line of the file; ``problems`` says what is wrong with it."""
+    """One line of the file; ``problems`` says what is wrong with it, ``hints`` what may have been meant."""
 
     line: int
     values: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    hints: Sequence[str] = ()
 
     def value(self, key: str) -> str:
         """The value of a key, empty if it is missing."""
@@ -57,7 +59,7 @@ async def _track_all(config: PraefectConfig, invocation: Invocation) -> None:
     from praefect.cli.nodes import dial_nodes
     from praefect.cli.tracking import Tracker
 
-    path = invocation.text("input-path")
+    path, output = invocation.text("input-path"), invocation.output
     async with (
         open_records(config, prefix="connect to database: sql open: ") as datastore,
         dial_nodes(config) as nodes,
@@ -67,30 +69,49 @@ async def _track_all(config: PraefectConfig, invocation: Invocation) -> None:
             datastore=datastore,
             nodes=nodes,
             replicate_immediately=invocation.switch(IMMEDIATELY.name),
+            output=output,
         )
         entries = await _read_valid_entries(path, tracker)
-        print("All repository details are correctly formatted", flush=True)
-        print(f"Tracking {len(entries)} repositories in Praefect DB...", flush=True)
-        for entry in entries:
+        output.say("All repository details are correctly formatted")
+        output.say(f"Tracking {len(entries)} repositories in Praefect DB...")
+        for number, entry in enumerate(entries):
+            summary = _summarise(entry, number, len(entries))
+            output.summary = partial(str, summary)
+            output.show(f"tracking {number + 1} of {len(entries)} repositories")
             try:
                 await tracker.track(entry.request())
             except CommandError as exc:
-                raise CommandError(f"tracking repository {quote(entry.value('relative_path'))}: {exc}") from exc
+                path = quote(entry.value("relative_path"))
+                raise CommandError(f"tracking repository {path}: {exc}", hints=[*exc.hints, summary]) from exc
+
+
+def _summarise(entry: Entry, done: int, total: int) -> str:
+    """Say what is recorded while one entry is being recorded."""
+    place = f"line {entry.line} ({quote(entry.value('relative_path'))}) may be recorded or not"
+    return f"{done} of {total} repositories are tracked, {place}, lines behind it are not"
 
 
 async def _read_valid_entries(path: str, tracker: Tracker) -> Sequence[Entry]:
     data = _read(path)
-    print(f"Validating repository information in {quote(path)}", flush=True)
+    output = tracker.output
+    output.say(f"Validating repository information in {quote(path)}")
+    output.summary = lambda: "nothing is tracked"
     entries = parse_entries(data)
     if not entries:
         raise CommandError(f"no repository information found in {quote(path)}")
-    for entry in entries:
+    for number, entry in enumerate(entries, start=1):
+        output.show(f"looking at {number} of {len(entries)} repositories")
         if not entry.problems:
             await _check(entry, tracker)
     invalid = [entry for entry in entries if entry.problems]
     if invalid:
-        print("\n".join(_report(invalid, path)), flush=True)
-        raise CommandError("invalid entries found, aborting")
+        output.say("\n".join(_report(invalid, path)))
+        output.result["invalid"] = [
+            {"line": entry.line, **{key: entry.value(key) for key in _KEYS[:2]}, "problems": entry.problems}
+            for entry in invalid
+        ]
+        hints = dict.fromkeys(hint for entry in invalid for hint in entry.hints)
+        raise CommandError("invalid entries found, aborting", hints=tuple(hints))
     return entries
 
 
@@ -178,6 +199,7 @@ async def _check(entry: Entry, tracker: Tracker) -> None:
         entry.problems.append(f"checking repository on disk: {describe_rpc_error(exc)}")
     except CommandError as exc:
         entry.problems.append(f"checking repository on disk: {exc}")
+        entry.hints = exc.hints
 
 
 def _report(invalid: Sequence[Entry], path: str) -> list[str]:
@@ -195,6 +217,6 @@ COMMAND = Command(
     description="Reads one JSON object per line, with the keys relative_path, replica_path, virtual_storage and\n"
     "authoritative_storage. Nothing is recorded unless every line can be.\n\n"
     "Example: praefect -config praefect.config.toml track-repositories -input-path repositories.jsonl",
-    flags=(Flag(name="input-path", text="file with the repositories", required=True), IMMEDIATELY),
+    flags=(Flag(name="input-path", text="file with the repositories", required=True), IMMEDIATELY, FORMAT),
     run=run,
 )

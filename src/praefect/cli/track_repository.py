@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
+from praefect.config.quoting import quote
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
+    from praefect.cli.output import Output
+    from praefect.cli.tracking import TrackRequest
     from praefect.config.praefect import PraefectConfig
 
 IMMEDIATELY = Flag(
@@ -45,11 +48,22 @@ async def _track(config: PraefectConfig, invocation: Invocation) -> None:
             datastore=datastore,
             nodes=nodes,
             replicate_immediately=invocation.switch(IMMEDIATELY.name),
+            output=invocation.output,
         )
+        invocation.output.summary = lambda: _summarise(invocation.output, request)
         try:
             await tracker.track(request)
         except CommandError as exc:
-            raise CommandError(f"attempting to track repository in praefect database: {exc}") from exc
+            text = f"attempting to track repository in praefect database: {exc}"
+            raise CommandError(text, hints=exc.hints) from exc
+
+
+def _summarise(output: Output, request: TrackRequest) -> str:
+    """Say what is recorded and what is not."""
+    path = quote(request.relative_path)
+    if "repositories" not in output.result:
+        return f"{path} may be recorded or not; track-repository once more says which"
+    return f"{path} is recorded; copies that were not begun are queued by reconciliation"
 
 
 COMMAND = Command(
@@ -66,6 +80,7 @@ COMMAND = Command(
         Flag(name="replica-path", text="path on the disk of the storage", required=True),
         Flag(name="authoritative-storage", text="storage that has the repository"),
         IMMEDIATELY,
+        FORMAT,
     ),
     run=run,
 )

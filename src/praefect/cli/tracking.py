@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from praefect.cli.command import CommandError
+from praefect.cli.known import known_storages, known_virtual_storages
 from praefect.cli.nodes import Nodes
 from praefect.config.quoting import quote
 from praefect.control.replicator import Replicator
@@ -35,6 +36,7 @@ from praefect.transport.grpc.status import StatusError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from praefect.cli.output import Output
     from praefect.config.praefect import PraefectConfig, VirtualStorageConfig
 
 _CLIENT_NAME = [("client_name", "track-repository")]
@@ -52,12 +54,13 @@ class TrackRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracker:
-    """Records repositories; says on standard output what it does."""
+    """Records repositories and says what it does."""
 
     config: PraefectConfig
     datastore: Datastore
     nodes: Nodes
     replicate_immediately: bool
+    output: Output
 
     async def track(self, request: TrackRequest) -> None:
         """Record a repository and have it copied to the other storages.
@@ -71,10 +74,19 @@ class Tracker:
             raise CommandError("authoritative repository does not exist")
         try:
             repository_id = await self._record(request, virtual, secondaries)
-            print("Finished adding new repository to be tracked in praefect database.", flush=True)
+            copies: list[Storage] = []
+            tracked = {
+                "virtual_storage": request.virtual_storage,
+                "relative_path": request.relative_path,
+                "repository_id": repository_id,
+                "replicated" if self.replicate_immediately else "queued": copies,
+            }
+            self.output.append("repositories", tracked)
+            self.output.say("Finished adding new repository to be tracked in praefect database.")
             for secondary in secondaries:
                 if not await self._replicate(request, repository_id, secondary):
                     return
+                copies.append(secondary)
         except CommandError:
             raise
         except PraefectError as exc:
@@ -90,7 +102,10 @@ class Tracker:
         self._virtual_storage(request.virtual_storage)
         channel = self.nodes.channel(request.virtual_storage, request.authoritative_storage)
         if channel is None:
-            raise CommandError(f"node {quote(request.authoritative_storage)} not found")
+            raise CommandError(
+                f"node {quote(request.authoritative_storage)} not found",
+                hints=known_storages(self.config, request.virtual_storage, request.authoritative_storage),
+            )
         repository = shared_pb2.Repository(
             storage_name=request.authoritative_storage, relative_path=request.replica_path
         )
@@ -107,14 +122,14 @@ class Tracker:
             return await self.exists_on_disk(request)
         except StatusError:
             storage, path = quote(request.authoritative_storage), quote(request.replica_path)
-            print(f"checking if repository exists {storage}, {path}", flush=True)
+            self.output.say(f"checking if repository exists {storage}, {path}")
             return False
 
     def _virtual_storage(self, name: VirtualStorage) -> VirtualStorageConfig:
         for virtual in self.config.virtual_storages:
             if virtual.name == name:
                 return virtual
-        raise CommandError(f"virtual storage {quote(name)} not found")
+        raise CommandError(f"virtual storage {quote(name)} not found", hints=known_virtual_storages(self.config, name))
 
     def _choose_secondaries(self, virtual: VirtualStorageConfig, primary: Storage) -> Sequence[Storage]:
         """The other storages in the order of the file; with a replication factor a random choice of them."""
@@ -144,7 +159,7 @@ class Tracker:
                 )
             )
         except RepositoryExistsError:
-            print("repository is already tracked in praefect database", flush=True)
+            self.output.say("repository is already tracked in praefect database")
             return await records.get_repository_id(request.virtual_storage, request.relative_path)
         return repository_id
 
@@ -161,14 +176,14 @@ class Tracker:
         )
         if self.replicate_immediately:
             await self._replicate_now(job)
-            print(f"Finished replicating repository to {quote(target)}.", flush=True)
+            self.output.say(f"Finished replicating repository to {quote(target)}.")
             return True
         try:
             await self.datastore.queue.enqueue(job, correlation_id=new_correlation_id())
         except DuplicateReplicationEventError as exc:
-            print(f"replication event queue already has similar entry: {exc}.", flush=True)
+            self.output.say(f"replication event queue already has similar entry: {exc}.")
             return False
-        print(f"Added replication job to replicate repository to {quote(target)}.", flush=True)
+        self.output.say(f"Added replication job to replicate repository to {quote(target)}.")
         return True
 
     async def _replicate_now(self, job: ReplicationJob) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from praefect.cli.command import Command, CommandError, Flag, FlagKind
+from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
 
 if TYPE_CHECKING:
     from praefect.cli.command import Invocation
@@ -47,10 +47,12 @@ def _request(invocation: Invocation) -> praefect_pb2.MarkUnverifiedRequest:
 
 
 async def _mark(config: PraefectConfig, invocation: Invocation) -> None:
+    from praefect.cli.known import known_storages, known_virtual_storages
     from praefect.cli.running_praefect import INFO_SERVICE, describe_rpc_error, dial_praefect
     from praefect.proto import praefect_pb2
     from praefect.transport.grpc.status import StatusError
 
+    output = invocation.output
     async with dial_praefect(config, error_prefix="dial: ") as praefect:
         try:
             response = await praefect.unary(
@@ -58,7 +60,13 @@ async def _mark(config: PraefectConfig, invocation: Invocation) -> None:
             )
         except StatusError as exc:
             raise CommandError(f"verify replicas: {describe_rpc_error(exc)}") from exc
-    print(f"{response.replicas_marked} replicas marked unverified")
+    output.result["replicas_marked"] = response.replicas_marked
+    output.say(f"{response.replicas_marked} replicas marked unverified")
+    virtual_storage, storage = invocation.text("virtual-storage"), invocation.text("storage")
+    if storage:
+        output.hint(known_storages(config, virtual_storage, storage))
+    elif virtual_storage:
+        output.hint(known_virtual_storages(config, virtual_storage))
 
 
 COMMAND = Command(
@@ -71,6 +79,7 @@ COMMAND = Command(
         Flag(name="repository-id", kind=FlagKind.INT, text="ID of a repository"),
         Flag(name="virtual-storage", text="virtual storage whose replicas are marked"),
         Flag(name="storage", text="storage whose replicas are marked, together with -virtual-storage"),
+        FORMAT,
     ),
     run=run,
 )

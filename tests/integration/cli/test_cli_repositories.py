@@ -10,7 +10,15 @@ import pytest
 from praefect.proto import internal_pb2
 from tests.support.eventually import eventually
 from tests.support.postgres import Rows
-from tests.support.praefect_cli import LONG_AGO, Installation, Result, recently
+from tests.support.praefect_cli import (
+    KNOWN_STORAGES,
+    KNOWN_VIRTUAL_STORAGES,
+    LONG_AGO,
+    NO_REPOSITORIES,
+    Installation,
+    Result,
+    recently,
+)
 
 PATH = "@hashed/aa/bb/cc.git"
 TRACK = ["-virtual-storage", "default", "-relative-path", PATH, "-replica-path", "disk/path"]
@@ -139,21 +147,21 @@ async def test_tracking_heeds_the_replication_factor(nodes: Installation, connec
 
 
 @pytest.mark.parametrize(
-    ("words", "stdout", "reason"),
+    ("words", "reason", "hint"),
     [
-        ([*TRACK, "-authoritative-storage", "gitaly-1"], "", "authoritative repository does not exist"),
-        ([*TRACK, "-authoritative-storage", "s"], "", 'node "s" not found'),
+        ([*TRACK, "-authoritative-storage", "gitaly-1"], "authoritative repository does not exist", ""),
+        ([*TRACK, "-authoritative-storage", "s"], 'node "s" not found', KNOWN_STORAGES),
         (
             [*TRACK, "-virtual-storage", "v", "-authoritative-storage", "gitaly-1"],
-            "",
             'virtual storage "v" not found',
+            KNOWN_VIRTUAL_STORAGES,
         ),
     ],
 )
 async def test_what_cannot_be_tracked(
-    nodes: Installation, connection: Rows, words: list[str], stdout: str, reason: str
+    nodes: Installation, connection: Rows, words: list[str], reason: str, hint: str
 ) -> None:
-    assert await nodes("track-repository", *words) == Result(1, stdout, f"{ATTEMPT}{reason}\n")
+    assert await nodes("track-repository", *words) == Result(1, "", f"{ATTEMPT}{reason}\n{hint}")
     assert await connection.run("SELECT * FROM repositories") == []
 
 
@@ -231,7 +239,7 @@ async def test_nothing_is_tracked_unless_all_can_be(nodes: Installation, connect
         '    "replica-path" is a required parameter\n'
         '  line 8, relative_path: "", replica_path: ""\n'
         "    invalid character 'o' in literal null (expecting 'u')\n",
-        "invalid entries found, aborting\n",
+        f"invalid entries found, aborting\n{KNOWN_VIRTUAL_STORAGES}{KNOWN_STORAGES}",
     )
     assert await jobs(connection) == []
 
@@ -257,9 +265,10 @@ REMOVE = ["remove-repository", "-virtual-storage", "default", "-relative-path", 
 
 
 async def test_removing_shows_what_it_would_do(nodes: Installation, connection: Rows) -> None:
-    untracked = Result(1, "", "repository is not being tracked in Praefect\n")
-    assert await nodes(*REMOVE) == untracked
-    assert await nodes(*REMOVE, "-apply", "-db-only") == untracked
+    untracked = "repository is not being tracked in Praefect\n"
+    assert await nodes(*REMOVE) == Result(1, "", untracked + NO_REPOSITORIES)
+    elsewhere = await nodes(*REMOVE, "-apply", "-db-only", "-virtual-storage", "x")
+    assert elsewhere == Result(1, "", untracked + KNOWN_VIRTUAL_STORAGES)
     nodes.nodes["gitaly-1"].repositories["disk/path"] = LONG_AGO
     (await nodes("track-repository", *TRACK, "-authoritative-storage", "gitaly-1")).ok()
     found = (

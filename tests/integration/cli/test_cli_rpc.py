@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import Rows
-from tests.support.praefect_cli import Installation, Result, run_praefect, write_config
+from tests.support.praefect_cli import (
+    KNOWN_STORAGES,
+    KNOWN_VIRTUAL_STORAGES,
+    NO_REPOSITORIES,
+    Installation,
+    Result,
+    run_praefect,
+    write_config,
+)
 from tests.support.tls_certificates import make_authority
 
 NO_SERVER = "rpc error: code = Unavailable desc = connection error: desc = "
@@ -61,10 +69,16 @@ async def test_metadata_of_a_repository(praefect: Installation, connection: Rows
 
 
 @pytest.mark.parametrize(
-    "words", [["-repository-id", "99"], ["-repository-id", "-3"], ["-virtual-storage", "x", "-relative-path", "y"]]
+    ("words", "hint"),
+    [
+        (["-repository-id", "99"], ""),
+        (["-repository-id", "-3"], ""),
+        (["-virtual-storage", "x", "-relative-path", "y"], KNOWN_VIRTUAL_STORAGES),
+        (["-virtual-storage", "default", "-relative-path", "y"], NO_REPOSITORIES),
+    ],
 )
-async def test_metadata_of_nothing(praefect: Installation, words: list[str]) -> None:
-    expected = "get metadata: rpc error: code = NotFound desc = repository not found\n"
+async def test_metadata_of_nothing(praefect: Installation, words: list[str], hint: str) -> None:
+    expected = f"get metadata: rpc error: code = NotFound desc = repository not found\n{hint}"
     assert await praefect("metadata", *words) == Result(1, "", expected)
 
 
@@ -99,22 +113,22 @@ async def test_dataloss_reports_and_accepting_it_repairs(praefect: Installation,
 async def test_dataloss_of_an_unknown_virtual_storage(praefect: Installation) -> None:
     result = await praefect("dataloss", "-virtual-storage", "x")
     expected = 'getting response: rpc error: code = Internal desc = unknown virtual storage: "x"\n'
-    assert result == Result(1, "Virtual storage: x\n", expected)
+    assert result == Result(1, "Virtual storage: x\n", f"{expected}{KNOWN_VIRTUAL_STORAGES}")
 
 
 @pytest.mark.parametrize(
-    ("virtual_storage", "path", "storage", "reason"),
+    ("virtual_storage", "storage", "reason", "hint"),
     [
-        ("v", "a/b.git", "gitaly-1", 'unknown virtual storage: "v"'),
-        ("default", "a/b.git", "s", 'unknown authoritative storage: "s"'),
-        ("default", "x", "gitaly-1", "repository does not exist on virtual storage"),
+        ("v", "gitaly-1", 'unknown virtual storage: "v"', KNOWN_VIRTUAL_STORAGES),
+        ("default", "s", 'unknown authoritative storage: "s"', KNOWN_STORAGES),
+        ("default", "gitaly-1", "repository does not exist on virtual storage", NO_REPOSITORIES),
     ],
 )
 async def test_accepting_the_loss_of_nothing(
-    praefect: Installation, virtual_storage: str, path: str, storage: str, reason: str
+    praefect: Installation, virtual_storage: str, storage: str, reason: str, hint: str
 ) -> None:
-    words = ["-virtual-storage", virtual_storage, "-relative-path", path, "-authoritative-storage", storage]
-    expected = f"set authoritative storage: rpc error: code = InvalidArgument desc = {reason}\n"
+    words = ["-virtual-storage", virtual_storage, "-relative-path", "x", "-authoritative-storage", storage]
+    expected = f"set authoritative storage: rpc error: code = InvalidArgument desc = {reason}\n{hint}"
     assert await praefect("accept-dataloss", *words) == Result(1, "", expected)
 
 
@@ -131,19 +145,24 @@ async def test_replication_factor(praefect: Installation, connection: Rows) -> N
 
 
 @pytest.mark.parametrize(
-    ("virtual_storage", "factor", "reason"),
+    ("virtual_storage", "factor", "reason", "hint"),
     [
-        ("v", "1", 'virtual storage "v" not found'),
-        ("default", "0", "attempted to set replication factor 0 but minimum is 1"),
-        ("default", "4", "attempted to set replication factor 4 but virtual storage only contains 3 storages"),
-        ("default", "1", 'repository "default"/"path" not found'),
+        ("v", "1", 'virtual storage "v" not found', KNOWN_VIRTUAL_STORAGES),
+        ("default", "0", "attempted to set replication factor 0 but minimum is 1", NO_REPOSITORIES),
+        (
+            "default",
+            "4",
+            "attempted to set replication factor 4 but virtual storage only contains 3 storages",
+            NO_REPOSITORIES,
+        ),
+        ("default", "1", 'repository "default"/"path" not found', NO_REPOSITORIES),
     ],
 )
 async def test_replication_factor_that_cannot_be(
-    praefect: Installation, virtual_storage: str, factor: str, reason: str
+    praefect: Installation, virtual_storage: str, factor: str, reason: str, hint: str
 ) -> None:
     words = ["-virtual-storage", virtual_storage, "-relative-path", "path", "-replication-factor", factor]
-    expected = f"rpc error: code = InvalidArgument desc = set replication factor: {reason}\n"
+    expected = f"rpc error: code = InvalidArgument desc = set replication factor: {reason}\n{hint}"
     assert await praefect("set-replication-factor", *words) == Result(1, "", expected)
 
 
@@ -157,15 +176,16 @@ async def test_verify_counts_replicas_that_were_verified(praefect: Installation,
         # far in the future, so that the running verifier leaves them alone
         await connection.run("UPDATE storage_repositories SET verified_at = now() + '1 year'")
 
-    for words, marked in (
-        (["-repository-id", str(repository_id)], 3),
-        (["-virtual-storage", "default"], 3),
-        (["-virtual-storage", "default", "-storage", "gitaly-1"], 1),
-        (["-virtual-storage", "default", "-storage", "x"], 0),
-        (["-repository-id", "-3"], 0),
+    for words, marked, hint in (
+        (["-repository-id", str(repository_id)], 3, ""),
+        (["-virtual-storage", "default"], 3, ""),
+        (["-virtual-storage", "default", "-storage", "gitaly-1"], 1, ""),
+        (["-virtual-storage", "default", "-storage", "x"], 0, KNOWN_STORAGES),
+        (["-virtual-storage", "x"], 0, KNOWN_VIRTUAL_STORAGES),
+        (["-repository-id", "-3"], 0, ""),
     ):
         await verify_them()
-        assert (await praefect("verify", *words)).ok() == f"{marked} replicas marked unverified\n"
+        assert await praefect("verify", *words) == Result(0, f"{marked} replicas marked unverified\n", hint)
 
 
 # --- reaching it ---

@@ -66,7 +66,7 @@ async def serving(path: Path, *words: str) -> AsyncIterator[asyncio.subprocess.P
 async def test_a_signal_stops_the_server(nodes: Installation, words: list[str], number: signal.Signals) -> None:
     nodes.path.write_text(f"{nodes.path.read_text()}{JSON_LOG}")
     async with serving(nodes.path, *words) as process:
-        assert (await nodes("verify", "-virtual-storage", "x")).ok() == "0 replicas marked unverified\n"
+        assert (await nodes("verify", "-virtual-storage", "default")).ok() == "0 replicas marked unverified\n"
         process.send_signal(number)
         stdout, stderr = await process.communicate()
     assert (process.returncode, stderr) == (0, b"")

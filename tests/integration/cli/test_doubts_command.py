@@ -177,7 +177,11 @@ async def test_explain(praefect: Cli, datastore: Datastore, connection: Rows) ->
     assert "Writable: no, an interrupted write has not been settled" in lines
     assert "  praefect doubts -settle, once one of the nodes with the newest generation is reachable" in lines
     result = await praefect("explain", "-repository", "missing.git")
-    assert (result.code, result.stdout, result.stderr) == (1, "", "repository not found\n")
+    assert (result.code, result.stdout, result.stderr) == (
+        1,
+        "",
+        'repository not found\nknown repositories of "default": "a.git"\n',
+    )
 
 
 async def test_without_the_right_to_make_a_schema_the_grant_is_named(

@@ -14,6 +14,7 @@ from praefect.config.praefect_sections import DatabaseConfig
 from praefect.datastore import Datastore
 from praefect.domain.repository import Storage, VirtualStorage
 from tests.support.postgres import Rows, connection, database, datastore, postgres_server
+from tests.support.praefect_cli import KNOWN_STORAGES, KNOWN_VIRTUAL_STORAGES, NO_REPOSITORIES
 
 __all__ = ["connection", "database", "datastore", "postgres_server"]
 
@@ -165,13 +166,22 @@ async def test_a_node_that_nobody_sees_gets_nothing(failover: Praefect, connecti
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("-virtual-storage", "default"), "give one of -to, -from and -to-designated"),
-        (("-virtual-storage", "default", "-to", "a", "-from", "b"), "give one of -to, -from and -to-designated"),
-        (("-virtual-storage", "nowhere", "-to", "gitaly-1"), 'virtual storage "nowhere" not found'),
-        (("-virtual-storage", "default", "-to", "x"), 'virtual storage "default" has no storage "x"'),
-        (("-virtual-storage", "default", "-to", "gitaly-1", "-repository", "x"), "repository not found"),
+        (("-virtual-storage", "default"), "give one of -to, -from and -to-designated\n"),
+        (("-virtual-storage", "default", "-to", "a", "-from", "b"), "give one of -to, -from and -to-designated\n"),
+        (
+            ("-virtual-storage", "nowhere", "-to", "gitaly-1"),
+            'virtual storage "nowhere" not found\n' + KNOWN_VIRTUAL_STORAGES,
+        ),
+        (
+            ("-virtual-storage", "default", "-to", "x"),
+            'virtual storage "default" has no storage "x"\n' + KNOWN_STORAGES,
+        ),
+        (
+            ("-virtual-storage", "default", "-to", "gitaly-1", "-repository", "x"),
+            "repository not found\n" + NO_REPOSITORIES,
+        ),
     ],
 )
 async def test_what_cannot_be_meant_is_refused(failover: Praefect, words: tuple[str, ...], error: str) -> None:
     result = await failover(*words)
-    assert (result.code, result.errors) == (1, f"{error}\n")
+    assert (result.code, result.errors) == (1, error)

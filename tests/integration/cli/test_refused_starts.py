@@ -120,7 +120,7 @@ async def test_praefect_takes_nothing_from_a_running_one(praefect: Installation,
         await refused(praefect.path, f'prometheus_listen_addr = "{address}"', pid_file=pid_file)
     assert file.lstat().st_ino == before
     assert pid_file.read_text() == "1"
-    assert (await praefect("verify", "-virtual-storage", "x")).ok() == "0 replicas marked unverified\n"
+    assert (await praefect("verify", "-virtual-storage", "default")).ok() == "0 replicas marked unverified\n"
 
 
 # --- nodes ---

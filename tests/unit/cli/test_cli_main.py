@@ -80,7 +80,7 @@ def test_config_stands_anywhere(praefect: Praefect, config: str, words: list[str
 
 def test_a_string_takes_the_next_word_whatever_it_looks_like(praefect: Praefect, config: str) -> None:
     result = praefect("-config", config, "list-storages", "--virtual-storage", "-x")
-    assert result == Result(0, "No virtual storages named -x.\n", "")
+    assert result == Result(0, "No virtual storages named -x.\n", 'known virtual storages: "default"\n')
 
 
 def test_the_empty_string_is_a_value(praefect: Praefect, config: str) -> None:
@@ -326,6 +326,7 @@ def test_help_of_a_command_has_two_layouts(praefect: Praefect) -> None:
         "\n\nOPTIONS:\n"
         '   --delimiter string     print this behind each repository (default: "\\n")\n'
         "   --older-than duration  leave out repositories modified within this time (default: 6h0m0s)\n"
+        '   --format text|json     print lines, or one JSON document at the end (default: "text")\n'
         "   --help, -h             show help\n"
     )
     assert "\nUSAGE:\n   praefect list-untracked-repositories\n" in short
@@ -340,7 +341,7 @@ def test_help_of_a_command_has_two_layouts(praefect: Praefect) -> None:
 def test_defaults_in_help(praefect: Praefect) -> None:
     assert "(default: 0)" in praefect("metadata", "-h").stdout
     assert "(default: 0s)" in praefect("dial-nodes", "-h").stdout
-    assert "   -f          take them back (default: false)" in praefect("sql-migrate-down", "-h").stdout
+    assert "   -f                  take them back (default: false)" in praefect("sql-migrate-down", "-h").stdout
     assert re.search(r"--ignore-unknown  .*\(default: true\)", praefect("sql-migrate", "-h").stdout)
     assert "--replication-factor uint " in praefect("set-replication-factor", "-h").stdout
 
