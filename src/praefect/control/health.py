@@ -69,6 +69,7 @@ class HealthMonitor:
     recorded_once: asyncio.Event = field(default_factory=asyncio.Event)
     returned: Callable[[VirtualStorage], None] = field(default=lambda _virtual_storage: None)
     _view: dict[tuple[VirtualStorage, Storage], NodeHealth] = field(init=False)
+    _heard_since: float = field(default=float("-inf"), init=False)  # since when some node or other has been healthy
 
     def __post_init__(self) -> None:
         self._view = {(vs, storage): NodeHealth() for vs, storages in self.nodes.items() for storage in storages}
@@ -83,11 +84,16 @@ class HealthMonitor:
         return node is not None and node.healthy
 
     def unhealthy_seconds(self, virtual_storage: VirtualStorage, storage: Storage) -> float | None:
-        """Return for how long the evidence against a node has lasted, ``None`` for a healthy one."""
+        """Return for how long the evidence against a node has lasted, ``None`` for a healthy one.
+
+        Who hears from nobody has no evidence against anybody: its own network may be at fault.
+        """
         node = self._view.get((virtual_storage, storage))
         if node is None or node.unhealthy_since is None:
             return None
-        return asyncio.get_running_loop().time() - node.unhealthy_since
+        if not self._hears_anybody():
+            return 0.0
+        return asyncio.get_running_loop().time() - max(node.unhealthy_since, self._heard_since)
 
     def report_unreachable(self, virtual_storage: VirtualStorage, storage: Storage) -> None:
         """Take a node out of the view because traffic found it refusing, resetting or silent."""
@@ -148,9 +154,15 @@ class HealthMonitor:
     def _publish(self, key: tuple[VirtualStorage, Storage], *, healthy: bool) -> None:
         node = self._view[key]
         has_returned = healthy and node.checked and not node.healthy
-        _mark(node, healthy=healthy, now=asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if healthy and not self._hears_anybody():
+            self._heard_since = now
+        _mark(node, healthy=healthy, now=now)
         if has_returned:
             self.returned(key[0])
+
+    def _hears_anybody(self) -> bool:
+        return any(node.healthy for node in self._view.values())
 
     async def _record(self, results: Mapping[tuple[VirtualStorage, Storage], bool]) -> bool:
         observations = [(vs, storage, healthy) for (vs, storage), healthy in sorted(results.items())]

@@ -93,6 +93,25 @@ async def test_primary_that_another_praefect_sees_is_not_taken(cluster: Cluster)
     assert await primary(cluster) == G1
 
 
+async def test_primary_that_another_praefect_saw_when_it_looked_last_is_not_taken(cluster: Cluster) -> None:
+    """It looks every second or two: it may be this process alone that does not reach the node."""
+    repository = await cluster.repository()
+    await kill(cluster, G1)
+    await other_praefect_saw(cluster, G1, seconds_ago=0.5)
+    await cluster.rows.run("UPDATE node_status SET last_contact_attempt_at = last_seen_active_at")
+    assert await write(cluster, repository) == REFUSED
+    assert await primary(cluster) == G1
+
+
+async def test_praefect_that_has_stopped_looking_does_not_count(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    await kill(cluster, G1)
+    await other_praefect_saw(cluster, G1, seconds_ago=4)
+    await cluster.rows.run("UPDATE node_status SET last_contact_attempt_at = last_seen_active_at")
+    assert await write(cluster, repository) == OK
+    assert await primary(cluster) in {G2, G3}
+
+
 async def test_what_another_praefect_saw_before_does_not_count(cluster: Cluster) -> None:
     repository = await cluster.repository()
     await other_praefect_saw(cluster, G1, seconds_ago=5)

@@ -145,6 +145,26 @@ def test_evidence_has_a_beginning() -> None:
     run_virtual(body())
 
 
+def test_who_hears_from_nobody_has_no_evidence() -> None:
+    async def body() -> None:
+        nodes = Nodes()
+        monitor = _monitor(nodes)
+        await monitor.run_once()
+        nodes.down = {G1, G2, G3}
+        await monitor.run_once()
+        await asyncio.sleep(5)
+        assert monitor.unhealthy_seconds(VS, G1) == 0.0
+        nodes.down = {G1}
+        await monitor.run_once()
+        assert monitor.unhealthy_seconds(VS, G1) == pytest.approx(0.0)
+        await asyncio.sleep(2)
+        nodes.down = {G1, G3}
+        await monitor.run_once()
+        assert monitor.unhealthy_seconds(VS, G1) == pytest.approx(2.0)
+
+    run_virtual(body())
+
+
 async def test_return_of_a_node_is_told() -> None:
     nodes = Nodes(down={G2})
     monitor = _monitor(nodes)

@@ -32,7 +32,8 @@ LEFT JOIN reread USING (repository_id)
 LEFT JOIN elected USING (repository_id);
 
 -- name: elect_away
--- Moves a repository's primary off a storage that one Praefect has evidence against, unless another one saw it since.
+-- Moves a repository's primary off a storage that one Praefect has evidence against, unless another one saw it since, or
+-- saw it when it looked last and has had no time to look again.
 -- The row is compared and set in one statement: of two that move it at once, the second finds another primary and does
 -- nothing. Candidates are those of the snapshot that the caller reaches.
 UPDATE repositories
@@ -54,6 +55,9 @@ AND NOT EXISTS (
     WHERE shard_name = %(virtual_storage)s
     AND node_name = %(dead)s
     AND praefect_name <> %(praefect_name)s
-    AND last_seen_active_at > now() - make_interval(secs => %(evidence_seconds)s::float8)
+    AND (
+        last_seen_active_at > now() - make_interval(secs => %(evidence_seconds)s::float8)
+        OR (last_seen_active_at >= last_contact_attempt_at AND last_contact_attempt_at > now() - interval '3 seconds')
+    )
 )
 RETURNING "primary";
