@@ -238,6 +238,11 @@ def _write(state: State, rules: Rules, number: int) -> Iterator[tuple[str, State
     elif proxy.phase == SENT and state.database_up and proxy.applied & proxy.members & -proxy.members:
         # A secondary that has not answered is not waited for; it falls behind.
         yield f"{name} records", _record(state, rules, number)
+    if proxy.phase == FORWARDED and state.faults:
+        # The primary's call broke, and no vote was committed: certainly without effect.
+        own = state.doubts[number] == (number, 0)
+        after = _with(state, number, phase=UNKNOWN)
+        yield f"{name} closes its doubt", after._replace(doubts=_put(state.doubts, number, None)) if own else after
     may_give_up = not (rules.waits and state.flight[number])
     if proxy.phase in (OPENED, FORWARDED, SENT) and state.database_up and state.faults and may_give_up:
         # A call broke, or the lease was lost: nobody knows the outcome.

@@ -55,6 +55,7 @@ class WriteOutcome:
     statuses: Mapping[str, NodeStatus]  # of the primary and each participating secondary
     rounds: Sequence[RoundOutcome]
     stopped: bool  # the transaction was stopped by a node
+    voted: bool = False  # a vote was cast, be it that it was taken back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +79,9 @@ class Judgement:
 def judge(outcome: WriteOutcome) -> Judgement:
     """Decide whether the primary may have changed and which secondaries certainly changed alike.
 
-    Two accidents of upstream are not repeated. A round that exists only because a secondary's call failed holds no
-    vote and says nothing: it neither hides a change that the primary made without voting, nor outdates the others after
-    they all committed, provided the primary ended OK. A stopped transaction in which nobody's vote was ever committed
-    changed nothing anywhere.
+    Accidents of upstream are not repeated. A round that exists only because a secondary's call failed holds no vote and
+    says nothing: it neither hides a change that the primary made without voting, nor outdates the others after they all
+    committed, provided the primary ended OK. What is certainly without effect changed nothing anywhere.
     """
     status = outcome.statuses[outcome.primary]
     secondaries = [name for name in outcome.statuses if name != outcome.primary]
@@ -96,13 +96,25 @@ def judge(outcome: WriteOutcome) -> Judgement:
     )
 
 
+def is_without_effect(outcome: WriteOutcome) -> bool:
+    """Return whether a write that a node stopped, or whose primary broke off, was certainly interrupted in time.
+
+    A change becomes visible only after a committed vote. Nodes that ended OK without one may act without votes.
+    """
+    if any(VoteResult.COMMITTED in round_.results.values() for round_ in outcome.rounds):
+        return False
+    if outcome.stopped:
+        return True
+    is_broken = not outcome.statuses[outcome.primary].is_status
+    return is_broken and outcome.voted and not any(status.ok for status in outcome.statuses.values())
+
+
 def _nothing_happened(outcome: WriteOutcome, rounds: Sequence[RoundOutcome]) -> bool:
     if not rounds and not outcome.statuses[outcome.primary].ok:
         return True
     if len(rounds) == 1 and outcome.primary not in rounds[0].voted:
         return True
-    committed = any(VoteResult.COMMITTED in round_.results.values() for round_ in outcome.rounds)
-    return outcome.stopped and not committed
+    return is_without_effect(outcome)
 
 
 def _judge_secondary(outcome: WriteOutcome, last: Mapping[str, VoteResult], name: str) -> Verdict:

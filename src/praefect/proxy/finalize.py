@@ -13,7 +13,7 @@ from typing import Protocol
 
 from praefect.domain.doubts import Doubt
 from praefect.domain.errors import AbortedError, InternalError, UnavailableError
-from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, judge
+from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, is_without_effect, judge
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
 from praefect.domain.repository import (
@@ -152,7 +152,7 @@ class Finalizer:
             return None
         if not write.transactional:
             return (route.primary, (), (*route.secondaries, *route.replication_targets)) if status.ok else None
-        if not status.is_status:
+        if not status.is_status and not is_without_effect(outcome):
             survivor = _choose_survivor(outcome)
             if survivor is not None:
                 participants = (route.primary, *route.secondaries)

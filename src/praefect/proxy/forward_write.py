@@ -84,6 +84,7 @@ class WriteForwarder:
             statuses={str(storage): _node_status(ended) for storage, ended in outcomes},
             rounds=[_round_outcome(transaction, index) for index in range(len(transaction.rounds))],
             stopped=transaction.was_stopped,
+            voted=transaction.was_voted_in,
         )
         return _mutator_outcome(write, outcome.primary)
 

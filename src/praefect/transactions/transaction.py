@@ -35,6 +35,7 @@ class Transaction:
         self.electorate = electorate
         self.state = TransactionState.OPEN
         self.was_stopped = False  # stays true when the transaction ends
+        self.was_voted_in = False  # stays true when the vote is taken back
         self._rounds: list[Subtransaction] = []
 
     @property
@@ -57,15 +58,12 @@ class Transaction:
         for subtransaction in self._rounds:
             result = subtransaction.result(node)
             if result is VoteResult.UNDECIDED:
-                subtransaction.cast(node, vote)
-                return subtransaction
+                return self._cast_in(subtransaction, node, vote)
             if result is not VoteResult.COMMITTED:
                 return result
         if all(voter.name != node for voter in self.electorate.voters):
             raise UnknownVoterError(node)
-        subtransaction = self._append_round()
-        subtransaction.cast(node, vote)
-        return subtransaction
+        return self._cast_in(self._append_round(), node, vote)
 
     def cancel_voter(self, node: str) -> None:
         """Take ``node`` out of every round it still owes or awaits, because its RPC failed.
@@ -106,6 +104,11 @@ class Transaction:
             subtransaction.stop()
         self.state = TransactionState.STOPPED
         self.was_stopped = True
+
+    def _cast_in(self, subtransaction: Subtransaction, node: str, vote: bytes) -> Subtransaction:
+        subtransaction.cast(node, vote)
+        self.was_voted_in = True
+        return subtransaction
 
     def _append_round(self) -> Subtransaction:
         silent: frozenset[str] = frozenset()

@@ -8,8 +8,9 @@ from praefect.proto import commit_pb2, ref_pb2, remote_pb2, repository_pb2, shar
 from praefect.proxy.forward import RESENDABLE
 from praefect.transport.grpc.status import OK, Status, StatusCode
 from praefect.transport.methods import METHODS
+from tests.support.eventually import eventually
 from tests.support.scripted_cluster import ALL, G1, G2, G3, VS, Cluster, Repository
-from tests.support.scripted_node import NodeCall, agree, failing, hang
+from tests.support.scripted_node import COMMIT, NodeCall, agree, failing, hang
 
 FIND = "/gitaly.RefService/FindLocalBranches"
 WRITE = "/gitaly.RepositoryService/WriteRef"
@@ -27,12 +28,23 @@ async def disconnect(call: NodeCall) -> None:
     await hang(call)
 
 
+async def fall_silent(call: NodeCall) -> None:
+    """Stop as a process does that is frozen, or a network that swallows all."""
+    call.node.gate.silence()
+    await hang(call)
+
+
 async def read(cluster: Cluster, repository: Repository) -> Status:
     return await cluster.status(FIND, ref_pb2.FindLocalBranchesRequest(repository=repository.message))
 
 
 async def write(cluster: Cluster, repository: Repository) -> Status:
     return await cluster.status(WRITE, repository_pb2.WriteRefRequest(repository=repository.message))
+
+
+async def primary_of(cluster: Cluster, repository: Repository) -> object:
+    [[name]] = await cluster.rows.run('SELECT "primary" FROM repositories WHERE repository_id = %s', repository.id)
+    return name
 
 
 def healthy(cluster: Cluster) -> tuple[str, ...]:
@@ -170,13 +182,12 @@ async def test_secondary_that_dies_in_the_middle_gets_a_job(cluster: Cluster) ->
 async def test_silent_secondary_is_not_waited_for(cluster: Cluster) -> None:
     repository = await cluster.repository()
 
-    async def fall_silent(call: NodeCall) -> None:
+    async def vote_and_fall_silent(call: NodeCall) -> None:
         await call.vote()
         await call.vote()
-        call.node.gate.silence()
-        await hang(call)
+        await fall_silent(call)
 
-    cluster.nodes[G3].on("WriteRef", fall_silent)
+    cluster.nodes[G3].on("WriteRef", vote_and_fall_silent)
     assert await write(cluster, repository) == OK
     assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
     assert (G1, G3, "update") in await cluster.jobs()
@@ -222,6 +233,54 @@ async def test_primary_that_dies_before_any_vote_changed_nothing_alone(cluster: 
     status = await write(cluster, repository)
     assert status.code is OUTCOME_UNKNOWN
     assert await cluster.generations(repository) == {"": 0, G1: 0}
+
+
+async def test_primary_that_falls_silent_before_a_vote_is_committed_outdates_nobody(cluster: Cluster) -> None:
+    """The others wait for its vote and hold locks, until the silence ends its call and so theirs."""
+    repository = await cluster.repository()
+    cluster.nodes[G1].on("WriteRef", fall_silent)
+    status = await write(cluster, repository)
+
+    assert status.code is OUTCOME_UNKNOWN
+    for name in (G2, G3):
+        assert (await cluster.nodes[name].wait_ended("WriteRef")).votes != [COMMIT]
+    assert await cluster.generations(repository) == {"": 0, G1: 0, G2: 0, G3: 0}
+    assert await cluster.jobs() == []
+    assert healthy(cluster) == (G2, G3)
+
+    async def works() -> bool:
+        return await write(cluster, repository) == OK
+
+    await eventually(works)
+    assert await primary_of(cluster, repository) in {G2, G3}
+    assert await cluster.generations(repository) == {"": 1, G1: 0, G2: 1, G3: 1}
+    cluster.nodes[G1].gate.speak()
+
+
+async def test_slow_nodes_are_waited_for_while_a_silent_one_is_given_up(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    given_up = asyncio.Event()
+
+    async def take_long(call: NodeCall) -> None:
+        await given_up.wait()
+        await agree(call)
+
+    cluster.nodes[G1].on("WriteRef", take_long)
+    cluster.nodes[G2].on("WriteRef", take_long)
+    cluster.nodes[G3].on("WriteRef", fall_silent)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(write(cluster, repository), name="write")
+        await cluster.nodes[G3].wait_called("WriteRef")
+        channel = cluster.parts.nodes.channel(VS, G3)
+        assert channel is not None
+        connection = channel.connection
+        assert connection is not None
+        await connection.wait_closed()
+        given_up.set()
+    assert call.result() == OK
+    assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
+    assert (G1, G3, "update") in await cluster.jobs()
+    cluster.nodes[G3].gate.speak()
 
 
 async def test_creation_whose_primary_dies_leaves_no_record(cluster: Cluster) -> None:

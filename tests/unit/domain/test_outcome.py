@@ -30,7 +30,7 @@ def _round(letters: str) -> RoundOutcome:
     )
 
 
-def _judge(statuses: list[NodeStatus], rounds: list[str], *, stopped: bool = False) -> str:
+def _judge(statuses: list[NodeStatus], rounds: list[str], *, stopped: bool = False, voted: bool = False) -> str:
     names = ["p", "s", "t"][: len(statuses)]
     judgement = judge(
         WriteOutcome(
@@ -38,6 +38,7 @@ def _judge(statuses: list[NodeStatus], rounds: list[str], *, stopped: bool = Fal
             statuses=dict(zip(names, statuses, strict=True)),
             rounds=[_round(letters) for letters in rounds],
             stopped=stopped,
+            voted=voted,
         )
     )
     if not judgement.primary_changed:
@@ -83,6 +84,26 @@ def test_stopped_transaction_in_which_nothing_was_committed_records_nothing(roun
 
 def test_stop_after_a_committed_round_outdates() -> None:
     assert _judge([OK, OK, OK], ["ccc", "-ss"], stopped=True) == "primary-not-committed, primary-not-committed"
+
+
+@pytest.mark.parametrize("rounds", [["xxx"], ["uxu"], ["xxx", "xxx"]])
+def test_primary_that_breaks_off_before_any_vote_is_committed_changed_nothing(rounds: list[str]) -> None:
+    assert _judge([BROKEN, CANCELLED, CANCELLED], rounds, voted=True) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "rounds", "voted"),
+    [
+        ([BROKEN, CANCELLED, CANCELLED], ["ccc", "uxx"], True),
+        ([BROKEN, OK, CANCELLED], ["uxx"], True),  # it has done something without a vote
+        ([BROKEN, CANCELLED, CANCELLED], ["uxx"], False),
+        ([INTERNAL, CANCELLED, CANCELLED], ["fff"], True),
+    ],
+)
+def test_primary_that_may_have_changed_something_outdates(
+    statuses: list[NodeStatus], rounds: list[str], voted: bool
+) -> None:
+    assert _judge(statuses, rounds, voted=voted) == "primary-not-committed, primary-not-committed"
 
 
 def test_primary_without_state_outdates_everybody() -> None:

@@ -68,6 +68,7 @@ def _write(
     targets: tuple[Storage, ...] = (),
     creates: bool = False,
     transactional: bool = True,
+    voted: bool = False,
 ) -> Write:
     primary, *secondaries = statuses
     return Write(
@@ -100,6 +101,7 @@ def _write(
                 for results in rounds
             ],
             stopped=False,
+            voted=voted,
         ),
         transactional=transactional,
     )
@@ -147,6 +149,20 @@ async def test_write_whose_primary_died_makes_a_survivor_the_newest() -> None:
 
     assert records.increments == [(G3, ())]
     assert records.jobs == [(G3, G1), (G3, G2)]
+
+
+async def test_write_whose_primary_died_before_any_vote_was_committed_leaves_no_trace() -> None:
+    rounds: list[dict[str, VoteResult]] = [dict.fromkeys((G1, G2, G3), VoteResult.CANCELLED)]
+    write = _write({G1: BROKEN, G2: CANCELLED, G3: CANCELLED}, rounds, voted=True)
+
+    assert await _record(Records(), write) == Records()
+
+
+async def test_write_whose_primary_died_without_any_vote_makes_a_survivor_the_newest() -> None:
+    """Who does not vote may have acted."""
+    records = await _record(Records(), _write({G1: BROKEN, G2: CANCELLED, G3: CANCELLED}))
+
+    assert records.increments == [(G2, ())]
 
 
 async def test_creation_is_recorded_with_its_replicas_and_the_missing_ones_get_jobs() -> None:
