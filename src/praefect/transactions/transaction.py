@@ -37,6 +37,7 @@ class Transaction:
         self.was_stopped = False  # stays true when the transaction ends
         self.was_voted_in = False  # stays true when the vote is taken back
         self._rounds: list[Subtransaction] = []
+        self._committed: dict[str, int] = {}  # of each node, how many rounds from the first it has committed for good
 
     @property
     def rounds(self) -> tuple[Subtransaction, ...]:
@@ -55,12 +56,14 @@ class Transaction:
             raise TransactionCancelledError
         if self.state is TransactionState.STOPPED:
             return VoteResult.STOPPED
-        for subtransaction in self._rounds:
+        # Pushes have thousands of rounds, so the committed ones, which stay so, are not looked at again.
+        for subtransaction in self._rounds[self._committed.get(node, 0) :]:
             result = subtransaction.result(node)
             if result is VoteResult.UNDECIDED:
                 return self._cast_in(subtransaction, node, vote)
             if result is not VoteResult.COMMITTED:
                 return result
+            self._committed[node] = self._committed.get(node, 0) + 1
         if all(voter.name != node for voter in self.electorate.voters):
             raise UnknownVoterError(node)
         return self._cast_in(self._append_round(), node, vote)

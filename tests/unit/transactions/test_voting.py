@@ -244,3 +244,23 @@ async def test_no_vote_is_answered_with_commit_once_the_process_may_not() -> Non
 async def test_vote_of_another_length_is_refused() -> None:
     with pytest.raises(InvalidVoteError, match="invalid reference update hash: invalid vote length 3"):
         await TransactionManager().vote(TransactionId(1), "p", b"abc")
+
+
+def test_committed_rounds_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    result = Subtransaction.result
+
+    def counting(subtransaction: Subtransaction, node: str) -> VoteResult:
+        nonlocal looked
+        looked += 1
+        return result(subtransaction, node)
+
+    monkeypatch.setattr(Subtransaction, "result", counting)
+    transaction = Transaction(TransactionId(1), form_electorate("p", ["s", "t"]))
+    for number in range(100):
+        vote = number.to_bytes(20, "big")
+        rounds = [transaction.cast(node, vote) for node in ("p", "s", "t")]
+        assert rounds == [transaction.rounds[-1]] * 3
+
+    assert len(transaction.rounds) == 100
+    assert looked < 1000
