@@ -8,6 +8,7 @@ healthy is what the running Praefects have recorded in the last seconds; without
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from praefect.cli.command import FORMAT, Command, CommandError, Flag, FlagKind
@@ -73,10 +74,11 @@ class Failover:
         found = False
         keeps_doubts = await self.datastore.own_schema.is_present()
         self.output.result |= {"virtual_storage": self.virtual_storage, "applied": self.is_applied, "repositories": []}
-        self.output.summary = self._describe_interruption
+        self.output.summary = lambda: self._describe_interruption("")
         async for repository in self.datastore.failover.list_states(self.virtual_storage, relative_path):
             found = True
             self.output.show(f"looking at {repository.relative_path}")
+            self.output.summary = partial(self._describe_interruption, repository.relative_path)
             verdict = await self._handle(repository, keeps_doubts=keeps_doubts)
             self.tally.count(verdict)
             if verdict is not None:
@@ -85,10 +87,11 @@ class Failover:
         if relative_path is not None and not found:
             raise RepositoryNotFoundError
 
-    def _describe_interruption(self) -> str:
+    def _describe_interruption(self, path: str) -> str:
         if not self.is_applied:
             return "nothing was changed"
-        return f"{_count(self.tally.moved)} moved, {self.tally.refused} cannot move; the others are where they were"
+        current = f"{path} may have moved or not, " if path else ""
+        return f"{_count(self.tally.moved)} moved, {self.tally.refused} cannot move, {current}the others were not begun"
 
     async def _handle(self, repository: RepositoryState, *, keeps_doubts: bool) -> Verdict:
         from praefect.domain.failover import Move, Refusal

@@ -12,7 +12,8 @@ import pytest
 
 from praefect.config.praefect_sections import DatabaseConfig
 from praefect.datastore import Datastore
-from praefect.domain.repository import Storage, VirtualStorage
+from praefect.domain.doubts import Doubt, Incarnation, OpenResult
+from praefect.domain.repository import RelativePath, ReplicaPath, RepositoryId, Storage, VirtualStorage
 from tests.support.postgres import Rows, connection, database, datastore, postgres_server
 from tests.support.praefect_cli import KNOWN_STORAGES, KNOWN_VIRTUAL_STORAGES, NO_REPOSITORIES
 
@@ -160,6 +161,52 @@ async def test_a_node_that_nobody_sees_gets_nothing(failover: Praefect, connecti
     result = await failover("-virtual-storage", "default", "-to", "gitaly-3", "-accept-dataloss", "-apply")
     assert result.output.count('stays on gitaly-1: "gitaly-3" is not healthy') == 3
     assert result.code == 1
+    assert await primaries(connection) == "1 1 1"
+
+
+async def begin_write(datastore: Datastore, number: int, incarnation: Incarnation) -> None:
+    """Begin a write to a repository, by a praefect that lives until its lease is released."""
+    await datastore.doubts.take_lease(incarnation, "another")
+    path = RelativePath("abc"[number - 1])
+    doubt = Doubt(
+        incarnation=incarnation,
+        number=1,
+        repository_id=RepositoryId(number),
+        virtual_storage=VS,
+        relative_path=path,
+        replica_path=ReplicaPath(path),
+        full_method="/gitaly.OperationService/UserCommitFiles",
+        creates=False,
+    )
+    assert await datastore.doubts.open(doubt) is OpenResult.OPENED
+
+
+@pytest.mark.usefixtures("repositories")
+async def test_what_an_interrupted_write_left_is_settled_first(
+    failover: Praefect, datastore: Datastore, connection: Rows
+) -> None:
+    dead, alive = Incarnation("dead"), Incarnation("alive")
+    await begin_write(datastore, 1, dead)
+    await datastore.doubts.release_lease(dead)
+    await begin_write(datastore, 3, alive)
+    result = await failover("-virtual-storage", "default", "-to", "gitaly-2", "-apply")
+    reason = "an interrupted write has not been settled; praefect doubts -settle settles it"
+    assert result.output.splitlines()[1:4] == [
+        f"  a: stays on gitaly-1: {reason}",
+        '  b: stays on gitaly-1: "gitaly-2" is behind by 2 changes or less',
+        "  c: gitaly-1 -> gitaly-2",
+    ]
+    assert await primaries(connection) == "1 1 2"
+
+
+@pytest.mark.usefixtures("repositories")
+async def test_nothing_is_given_up_while_it_is_written(
+    failover: Praefect, datastore: Datastore, connection: Rows
+) -> None:
+    await begin_write(datastore, 2, Incarnation("alive"))
+    words = ["-virtual-storage", "default", "-to", "gitaly-2", "-repository", "b", "-accept-dataloss", "-apply"]
+    result = await failover(*words)
+    assert "b: stays on gitaly-1: it is being written, so what would be lost is not known; try again" in result.output
     assert await primaries(connection) == "1 1 1"
 
 

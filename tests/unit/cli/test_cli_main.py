@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from praefect.cli.command import Command
+from praefect.cli.command import FORMAT, Command
 from praefect.cli.commands import PROGRAM
 from praefect.cli.main import run
 from tests.unit.config.config_table import GOOD
@@ -51,6 +52,37 @@ def config(tmp_path: Path) -> str:
 
 NO_FILE = "error reading config file: open : no such file or directory\n"
 TABLE_HEADER = " VIRTUAL_STORAGE  NODE      ADDRESS             \n"
+
+
+# --- documents ---
+
+OTHER_OUTPUT = {"serve", "configuration", "reconfigure", "secrets", "demo"}
+"""A log, JSON anyway, or what another flag says."""
+
+
+def test_every_command_can_print_a_document() -> None:
+    without = {command.name for command in PROGRAM.children if FORMAT not in command.flags}
+    assert without == OTHER_OUTPUT
+
+
+def test_a_document_says_what_is_and_what_went_wrong(praefect: Praefect, config: str) -> None:
+    good = praefect("-config", config, "list-storages", "-format", "json")
+    assert (good.code, good.stderr, good.stdout.count("\n")) == (0, "", 1)
+    storage = {"virtual_storage": "default", "storage": "gitaly-1", "address": "tcp://gitaly-1:8075"}
+    document = json.loads(good.stdout)
+    assert (document["command"], document["ok"], document["result"]["storages"][0]) == ("list-storages", True, storage)
+    bad = praefect("list-storages", "-format=json")
+    assert (bad.code, bad.stderr) == (1, NO_FILE)
+    error = NO_FILE.removesuffix("\n")
+    assert json.loads(bad.stdout) == {"command": "list-storages", "ok": False, "error": error, "result": {}}
+    unknown = praefect("-config", config, "list-storages", "-format", "json", "-virtual-storage", "x")
+    assert json.loads(unknown.stdout)["hints"] == ['known virtual storages: "default"']
+
+
+def test_other_formats_are_refused(praefect: Praefect, config: str) -> None:
+    text = 'invalid value "xml" for flag -format: must be text or json'
+    expected = f"Incorrect Usage: {text}\n\n{text}\n"
+    assert praefect("-config", config, "list-storages", "-format", "xml") == Result(1, "", expected)
 
 
 # --- spelling ---
