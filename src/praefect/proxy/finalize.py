@@ -120,7 +120,10 @@ class Finalizer:
             raise
 
     async def _conclude(self, write: Write) -> None:
-        decided = self._decide(write)
+        if self._doubts is not None and write.doubt is not None and _is_unknown(write):
+            self._doubts.abandon(write.doubt)
+            return
+        decided = self._decide(write, await self._find_alike(write))
         if decided is None:
             if self._doubts is not None and write.doubt is not None:
                 self._doubts.close(write.doubt)
@@ -143,7 +146,16 @@ class Finalizer:
                 _log.warning("write is held by one replica only", storage=primary)
                 self._observer.single_copy(write.virtual_storage)
 
-    def _decide(self, write: Write) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
+    async def _find_alike(self, write: Write) -> Sequence[Storage]:
+        """Compare those whose outcome is unclear with the primary, so that nobody is outdated for nothing."""
+        if self._doubts is None or write.doubt is None or write.route.creates:
+            return ()
+        comparable = [Storage(name) for name in find_comparable(write.outcome)]
+        return await self._doubts.find_alike(write.doubt, write.route.primary, comparable) if comparable else ()
+
+    def _decide(
+        self, write: Write, alike: Sequence[Storage]
+    ) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
         """Return source, updated and outdated storages, or ``None`` if nothing is to be recorded."""
         route, outcome = write.route, write.outcome
         status = outcome.statuses[route.primary]
@@ -158,7 +170,7 @@ class Finalizer:
                 participants = (route.primary, *route.secondaries)
                 others = tuple(storage for storage in participants if storage != survivor)
                 return Storage(survivor), (), (*others, *route.replication_targets)
-        judgement = judge(outcome)
+        judgement = judge(outcome).cleared_up(alike)
         self._observe(route, judgement)
         if not judgement.primary_changed:
             return None
@@ -231,6 +243,14 @@ class Finalizer:
                 await self._queue.enqueue(job, correlation_id=write.correlation_id)
         except DuplicateReplicationEventError as exc:
             _log.info("replication event queue already has similar entry", error=str(exc))
+
+
+def _is_unknown(write: Write) -> bool:
+    """Return whether all nodes of a write fell silent together: what it came to can only be found by comparing them."""
+    is_broken = all(not status.is_status for status in write.outcome.statuses.values())
+    return (
+        is_broken and bool(write.route.secondaries) and not write.route.creates and not is_without_effect(write.outcome)
+    )
 
 
 def _choose_survivor(outcome: WriteOutcome) -> str | None:

@@ -5,9 +5,9 @@ Source: the Praefect reference on the streaming proxy and on reference transacti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from praefect.domain.errors import AbortedError
 from praefect.domain.outcome import NodeStatus, RoundOutcome, WriteOutcome
@@ -15,7 +15,7 @@ from praefect.domain.quorum import form_electorate
 from praefect.domain.repository import Storage, VirtualStorage
 from praefect.observability.log import get_logger
 from praefect.proxy.classify import RepositoryCall
-from praefect.proxy.node_calls import NodeCalls, NodeUnreachableError, passed_on
+from praefect.proxy.node_calls import NodeCalls, NodeUnreachableError, is_heard_from, passed_on
 from praefect.proxy.rewrite import rewrite_repository, transaction_metadata
 from praefect.proxy.routes import MutatorRoute
 from praefect.transactions.manager import TransactionManager
@@ -26,6 +26,7 @@ from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
+from praefect.transport.http2 import StreamClosedError
 
 _log = get_logger("praefect.StreamServerInterceptor")
 
@@ -139,14 +140,25 @@ class _Participants:
             # Secondaries are waited for as long as they live: the connection to one that falls silent is given up.
             options = FanOutOptions(on_secondary_end=on_secondary_end)
             outcome = await fan_out(self._call, primary, list(reached.values()), options)
-        self._calls.note_end(self._request.virtual_storage, self._route.primary, outcome.primary)
-        ended = {**self._lost, **dict(zip(names, outcome.secondaries, strict=True))}
+            self._calls.note_end(self._request.virtual_storage, self._route.primary, outcome.primary)
+            ended = {**self._lost, **dict(zip(names, outcome.secondaries, strict=True))}
+            if outcome.primary.error is not None:
+                await self._confirm_survivors(reached, ended)
         for storage, one in ended.items():
             if not one.status.ok:
                 self._lose(storage, one)
         return FanOutOutcome(
             primary=outcome.primary, secondaries=tuple(ended[storage] for storage in self._route.secondaries)
         )
+
+    async def _confirm_survivors(
+        self, reached: Mapping[Storage, Leg], ended: dict[Storage, DestinationOutcome]
+    ) -> None:
+        """Look who lives: whoever fell silent with the primary has survived nothing, it may be our own network."""
+        for storage, leg in reached.items():
+            if ended[storage].error is None and not await is_heard_from(leg.call):
+                error = StreamClosedError("silent as the primary is")
+                ended[storage] = replace(ended[storage], error=error)
 
     async def _open(self, storage: Storage, metadata: Metadata, stack: AsyncExitStack) -> Leg:
         own = transaction_metadata(metadata, self._transaction, storage, primary=storage == self._route.primary)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +16,10 @@ from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome, relay
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
+
+LIFE_SECONDS = 1.5
+"""A node that has said something within this time lives: healthy ones are heard from more often, and a silent one is
+given up only later."""
 
 
 class NodeUnreachableError(UnavailableError):
@@ -105,6 +111,18 @@ class NodeCalls:
             upstream.cancel()
         self.note_end(*target, outcome)
         return outcome
+
+
+async def is_heard_from(call: ClientCall) -> bool:
+    """Return whether the node behind a call lives; waits until it has said something, or was given up as silent."""
+    connection = call.stream.connection
+    while not connection.closed:
+        if asyncio.get_running_loop().time() - connection.last_heard() < LIFE_SECONDS:
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIFE_SECONDS / 10):
+                await connection.wait_closed()
+    return False
 
 
 def passed_on(status: Status) -> Status:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from praefect.proto import commit_pb2, ref_pb2, remote_pb2, repository_pb2, shared_pb2
 from praefect.proxy.forward import RESENDABLE
 from praefect.transport.grpc.status import OK, Status, StatusCode
@@ -255,6 +257,41 @@ async def test_primary_that_falls_silent_before_a_vote_is_committed_outdates_nob
     assert await primary_of(cluster, repository) in {G2, G3}
     assert await cluster.generations(repository) == {"": 1, G1: 0, G2: 1, G3: 1}
     cluster.nodes[G1].gate.speak()
+
+
+@pytest.mark.parametrize("votes", [0, 1])
+async def test_proxy_that_hears_from_nobody_judges_nobody(cluster: Cluster, votes: int) -> None:
+    """Its own network may be at fault. What committed votes came to is found by a comparison once there is one."""
+    repository = await cluster.repository()
+
+    async def cut_off(call: NodeCall) -> None:
+        for _ in range(votes):
+            await call.vote()
+        if call.node.name == G1:
+            for node in cluster.nodes.values():
+                node.gate.silence()
+        await hang(call)
+
+    for node in cluster.nodes.values():
+        node.on("WriteRef", cut_off)
+    assert (await write(cluster, repository)).code is OUTCOME_UNKNOWN
+    assert healthy(cluster) == ()
+    refused = await write(cluster, repository)
+    assert refused.code is StatusCode.UNAVAILABLE
+    assert await cluster.generations(repository) == {"": 0, G1: 0, G2: 0, G3: 0}
+    assert await primary_of(cluster, repository) == G1
+
+    for node in cluster.nodes.values():
+        node.on("WriteRef", agree)
+        node.gate.speak()
+
+    async def works() -> bool:
+        return await write(cluster, repository) == OK
+
+    await eventually(works)
+    generations = await cluster.generations(repository)
+    assert generations[G1] == generations[""] == 1
+    assert await primary_of(cluster, repository) == G1
 
 
 async def test_slow_nodes_are_waited_for_while_a_silent_one_is_given_up(cluster: Cluster) -> None:

@@ -257,12 +257,11 @@ class Connection(Protocol):
         """How many streams are neither finished nor reset."""
 
     @property
-    def last_received(self) -> float:
-        """Loop time of the last bytes from the peer; evidence of life."""
-
-    @property
     def context(self) -> object:
         """What the owner attached at creation: the peer's identity, for whoever handles the streams."""
+
+    def last_heard(self) -> float:
+        """Return the loop time of the last bytes from the peer, be it on a session underneath: evidence of life."""
 
     async def wait_ready(self) -> None:
         """Client side: wait until the peer's first SETTINGS arrived.
