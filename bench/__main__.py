@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.pushes import TAGS, push_tags
 from bench.writes import PATTERNS, prepare_writes, statements_per_write, write_for
 from praefect.app.cluster import VIRTUAL_STORAGE, Cluster, ClusterOptions, run_cluster
 from praefect.app.layout import free_ports
@@ -262,6 +263,13 @@ async def run(console: Console) -> None:
             )
             table.add_row("exec to healthy", "", f"{healthy:.2f} s", "")
             await add_writes(table, cluster, targets[1].pid or 0)
+            pushed = await push_tags(cluster, root)
+            table.add_row(
+                f"push of {TAGS} tags",
+                "",
+                f"{pushed.seconds:.0f} s, {pushed.total_cpu / TAGS * 1e3:.0f} ms CPU/tag of all processes",
+                "",
+            )
             await peer.stop()
         table.add_row("statements per write", "", f"{await statements_per_write(root / 'statements'):.1f}", "")
         console.print(table)
