@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from praefect.app.cluster import VIRTUAL_STORAGE, Cluster
 from praefect.app.layout import program
 from praefect.app.processes import Child
+from tests.support import cluster_faults as faults
 from tests.support.cluster import ClusterClient
 from tests.support.eventually import eventually
 
@@ -24,65 +23,20 @@ CHECKS = ("dial-nodes", "sql-ping", "check", "gateway check")
 REFUSED = "connection refused"
 
 
-async def stop_node(cluster: Cluster) -> None:
-    await cluster.child(NODE).stop()
-
-
-async def start_node(cluster: Cluster) -> None:
-    await cluster.start_node(NODE)
-
-
-async def give_node_another_token(cluster: Cluster) -> None:
-    await stop_node(cluster)
-    replace(cluster.layout.node_config(NODE), cluster.secrets.internal_token, "wrong")
-    await start_node(cluster)
-
-
-async def give_node_its_token(cluster: Cluster) -> None:
-    await stop_node(cluster)
-    replace(cluster.layout.node_config(NODE), "wrong", cluster.secrets.internal_token)
-    await start_node(cluster)
-
-
-async def stop_praefect(cluster: Cluster) -> None:
-    await cluster.child("praefect").stop()
-
-
-async def start_praefect(cluster: Cluster) -> None:
-    await cluster.start_praefect()
-
-
-async def stop_postgresql(cluster: Cluster) -> None:
-    assert cluster.postgres is not None
-    os.kill(cluster.postgres.process_id, signal.SIGINT)  # fast shutdown
-    await cluster.postgres.wait()
-
-
-async def start_postgresql(cluster: Cluster) -> None:
-    assert cluster.postgres is not None
-    await cluster.postgres.restart()
-
-
 async def spoil_the_password(cluster: Cluster) -> None:
-    replace(cluster.layout.praefect_config, cluster.secrets.sql_password, "wrong")
+    faults.replace(cluster.layout.praefect_config, cluster.secrets.sql_password, faults.WRONG)
 
 
 async def restore_the_password(cluster: Cluster) -> None:
-    replace(cluster.layout.praefect_config, "wrong", cluster.secrets.sql_password)
+    faults.replace(cluster.layout.praefect_config, faults.WRONG, cluster.secrets.sql_password)
 
 
 async def spoil_the_gateways_token(cluster: Cluster) -> None:
-    replace(cluster.layout.gateway_config, cluster.secrets.external_token, "wrong")
+    faults.spoil_gateway_token(cluster)
 
 
 async def restore_the_gateways_token(cluster: Cluster) -> None:
-    replace(cluster.layout.gateway_config, "wrong", cluster.secrets.external_token)
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
+    faults.restore_gateway_token(cluster)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +44,14 @@ class Fault:
     """A row of the table.
 
     Attributes:
+        name: what is wrong.
         cause: brings it about.
         repair: ends it.
         failing: the checks that fail, with words that stand in one line of their output; ``{node}`` and ``{praefect}``
             are addresses. All other checks are content.
     """
 
+    name: str
     cause: Callable[[Cluster], Awaitable[None]]
     repair: Callable[[Cluster], Awaitable[None]]
     failing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -103,31 +59,37 @@ class Fault:
 
 FAULTS = [
     Fault(
-        cause=stop_node,
-        repair=start_node,
+        name="a node is stopped",
+        cause=lambda cluster: faults.stop_nodes(cluster, NODE),
+        repair=lambda cluster: faults.start_nodes(cluster, NODE),
         failing=dict.fromkeys(("dial-nodes", "check"), ("[{node}]", "ERROR", REFUSED)),
     ),
     Fault(
-        cause=give_node_another_token,
-        repair=give_node_its_token,
+        name="a node has another token",
+        cause=lambda cluster: faults.spoil_node_tokens(cluster, NODE),
+        repair=lambda cluster: faults.restore_node_tokens(cluster, NODE),
         failing=dict.fromkeys(("dial-nodes", "check"), ("[{node}]", "ERROR", "permission denied")),
     ),
     Fault(
-        cause=stop_praefect,
-        repair=start_praefect,
+        name="Praefect is stopped",
+        cause=faults.stop_praefect,
+        repair=faults.start_praefect,
         failing={"gateway check": (VIRTUAL_STORAGE, "{praefect}", "14:", REFUSED)},
     ),
     Fault(
-        cause=stop_postgresql,
-        repair=start_postgresql,
+        name="PostgreSQL is stopped",
+        cause=faults.stop_postgresql,
+        repair=faults.start_postgresql,
         failing=dict.fromkeys(("sql-ping", "check"), ("server", "socket")),
     ),
     Fault(
+        name="Praefect's password for PostgreSQL is wrong",
         cause=spoil_the_password,
         repair=restore_the_password,
         failing=dict.fromkeys(("sql-ping", "check"), ("password authentication failed", '"praefect"')),
     ),
     Fault(
+        name="the gateway's token is wrong",
         cause=spoil_the_gateways_token,
         repair=restore_the_gateways_token,
         failing={"gateway check": (VIRTUAL_STORAGE, "{praefect}", "7:permission denied")},
@@ -180,7 +142,7 @@ async def test_checks_name_each_fault_and_only_that(own: ClusterClient, tmp_path
         await fault.cause(cluster)
         results = await run_checks(cluster, tmp_path)
         codes = {name: result.code for name, result in results.items()}
-        about = f"{fault.cause.__name__}: {results}"
+        about = f"{fault.name}: {results}"
         assert codes == {name: int(name in fault.failing) for name in CHECKS}, about
         for name, words in fault.failing.items():
             expected = [word.format(**addresses) for word in words]

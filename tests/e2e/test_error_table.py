@@ -8,38 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.async_api import expect
 
 from praefect.app.cluster import VIRTUAL_STORAGE
 from praefect.proto import ref_pb2, repository_pb2, shared_pb2
 from praefect.transport.dial import open_channel
 from praefect.transport.grpc.status import StatusError
+from tests.support import cluster_faults as faults
+from tests.support.browser import create_project, needs_chromium, open_page
 from tests.support.cluster import ClusterClient, relative_path
 from tests.support.eventually import eventually
 from tests.support.git_client import git
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 TROUBLESHOOTING = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 
 
 async def wrong_external_token(own: ClusterClient) -> None:
-    await _restart_with(own, "praefect-gateway", own.cluster.layout.gateway_config, own.cluster.secrets.external_token)
-    await own.cluster.start_gateway()
+    faults.spoil_gateway_token(own.cluster)
+    await faults.restart_gateway(own.cluster)
 
 
 async def wrong_internal_token(own: ClusterClient) -> None:
-    for name in own.cluster.layout.node_names:
-        await _restart_with(own, name, own.cluster.layout.node_config(name), own.cluster.secrets.internal_token)
-        await own.cluster.start_node(name)
+    await faults.spoil_node_tokens(own.cluster)
 
 
 async def stopped_praefect(own: ClusterClient) -> None:
-    await own.cluster.child("praefect").stop()
+    await faults.stop_praefect(own.cluster)
 
 
 async def stopped_nodes(own: ClusterClient) -> None:
-    for name in own.cluster.layout.node_names:
-        await own.cluster.child(name).stop()
+    await faults.stop_nodes(own.cluster)
 
     async def noticed() -> bool:
         # Until then a read may still be tried on a node, and say that the node refuses.
@@ -61,11 +61,21 @@ async def stopped_nodes(own: ClusterClient) -> None:
     await eventually(noticed)
 
 
-async def _restart_with(own: ClusterClient, part: str, config: Path, secret: str) -> None:
-    await own.cluster.child(part).stop()
-    text = config.read_text()
-    assert secret in text
-    config.write_text(text.replace(secret, "wrong"))
+async def right_external_token(own: ClusterClient) -> None:
+    faults.restore_gateway_token(own.cluster)
+    await faults.restart_gateway(own.cluster)
+
+
+async def right_internal_token(own: ClusterClient) -> None:
+    await faults.restore_node_tokens(own.cluster)
+
+
+async def started_praefect(own: ClusterClient) -> None:
+    await faults.start_praefect(own.cluster)
+
+
+async def started_nodes(own: ClusterClient) -> None:
+    await faults.start_nodes(own.cluster)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,53 +88,64 @@ class Row:
         part: whose log names the cause, and with which words.
         page: the page's words.
         today: what is said today.
+        hint: what the form of the page and the API add, which names the setting or part.
     """
 
     cause: Callable[[ClusterClient], Awaitable[None]]
+    repair: Callable[[ClusterClient], Awaitable[None]]
     code: int
     status: int
     part: str
     words: tuple[str, ...]
     page: str
     today: str
+    hint: str
 
 
 ROWS = [
     Row(
         cause=wrong_external_token,
+        repair=right_external_token,
         code=7,
         status=500,
         part="praefect-gateway",
         words=("gitaly_token", "permission denied"),
         page="ActionView::Template::Error (7:permission denied)",
         today="permission denied: wrong hmac signature",
+        hint="gitaly_token in the front door's configuration is not the token of",
     ),
     Row(
         cause=wrong_internal_token,
+        repair=right_internal_token,
         code=7,
         status=500,
         part="gitaly-1",
         words=("wrong hmac signature",),
         page="Unable to save project. Error: 7:permission denied",
         today="permission denied: wrong hmac signature",
+        hint="a node refuses the token that it was given for that node",
     ),
     Row(
         cause=stopped_praefect,
+        repair=started_praefect,
         code=14,
         status=503,
         part="praefect-gateway",
         words=("connection refused",),
         page="GRPC::Unavailable (14:failed to connect to all addresses)",
         today='connection error: desc = "transport: Error while dialing: dial tcp ',
+        hint="does not run, or cannot be reached from here",
     ),
     Row(
         cause=stopped_nodes,
+        repair=started_nodes,
         code=14,
         status=503,
         part="praefect",
         words=("gitaly-1", "connection refused"),
-        page="GRPC::Unavailable (14:all SubCons are in TransientFailure",
+        page="GRPC::Unavailable (14:all SubCons are in TransientFailure...)",
         today="accessor call: route repository accessor: no healthy nodes",
+        hint="answers, but reaches none of the nodes that it needs",
     ),
 ]
 
@@ -172,6 +193,7 @@ async def test_an_error_arrives_with_its_code(own: ClusterClient, tmp_path: Path
     # the API, which is also what the form of the page shows
     status, body = await own.api("POST", "/api/v4/projects", json={"path": "late", "initialize_with_readme": True})
     assert (status, body["message"].partition(":")[0]) == (row.status, str(row.code))
+    assert row.hint in body["hint"]
     # the page says that something is wrong, and where Praefect itself refuses or is away, with the code
     _, state = await own.api("GET", "/-/status.json")
     problem = state["storages"][0]["problem"]
@@ -185,3 +207,23 @@ async def test_an_error_arrives_with_its_code(own: ClusterClient, tmp_path: Path
     lines = [line for line in new.splitlines() if all(word in line for word in row.words)]
     assert lines, new[-4000:]
     json.loads(lines[0])
+
+
+@needs_chromium
+async def test_the_form_of_the_page_names_each_cause_and_works_again_after_it(own: ClusterClient) -> None:
+    token = own.cluster.secrets.access_token
+    async with open_page(own.cluster.url) as page:
+        for number, row in enumerate(ROWS):
+            await row.cause(own)
+            await create_project(page, f"lost-{number}", token)
+            said = page.locator("#result.bad")
+            await expect(said).to_contain_text(row.hint, timeout=30_000)
+            await expect(said).to_contain_text(f"{row.code}:")
+            await row.repair(own)
+
+            async def created(path: str = f"kept-{number}") -> bool:
+                await create_project(page, path, token)
+                await expect(page.locator("#create button")).to_be_enabled(timeout=30_000)
+                return "Created:" in await page.locator("#result").inner_text()
+
+            await eventually(created)

@@ -6,26 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
-from tests.support.browser import needs_chromium, open_page
+from tests.support.browser import create_project, needs_chromium, open_page
 from tests.support.cluster import ClusterClient
 from tests.support.git_client import git
 
 pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 
 
-async def fill(page: Page, path: str, token: str) -> None:
-    await page.get_by_label("path").fill(path)
-    await page.get_by_label("access token").fill(token)
-    await page.get_by_role("button", name="Create project").click()
-
-
 async def test_a_project_with_a_readme_is_created_on_the_page(shared: ClusterClient, tmp_path: Path) -> None:
     cluster = shared.cluster
     async with open_page(cluster.url) as page:
         await expect(page.locator("#storages .ok")).to_have_text("reachable")
-        await fill(page, "team/app", cluster.secrets.access_token)
+        await create_project(page, "team/app", cluster.secrets.access_token)
         await expect(page.locator("#result")).to_have_text(f"Created: git clone {cluster.url}/team/app.git")
         row = page.locator("#projects tr", has_text="team/app")
         await expect(row.locator(".pill.ok")).to_have_count(3)
@@ -40,9 +34,9 @@ async def test_a_project_with_a_readme_is_created_on_the_page(shared: ClusterCli
 
 async def test_the_page_says_why_nothing_was_created(shared: ClusterClient) -> None:
     async with open_page(shared.cluster.url) as page:
-        await fill(page, "other/app", "wrong token")
+        await create_project(page, "other/app", "wrong token")
         await expect(page.locator("#result.bad")).to_have_text("401 Unauthorized")
-        await fill(page, "api/app", shared.cluster.secrets.access_token)
+        await create_project(page, "api/app", shared.cluster.secrets.access_token)
         await expect(page.locator("#result.bad")).to_contain_text('path must not begin with "api"')
         assert "token" not in page.url
 
@@ -56,5 +50,5 @@ async def test_a_lost_node_and_a_lost_praefect_are_seen_on_the_page(own: Cluster
         await expect(row.locator(".pill.bad")).to_have_text("gitaly-2, down", timeout=30_000)
         own.cluster.child("praefect").kill()
         await expect(page.locator("#storages .bad")).to_contain_text("14:", timeout=30_000)
-        await fill(page, "late", own.cluster.secrets.access_token)
+        await create_project(page, "late", own.cluster.secrets.access_token)
         await expect(page.locator("#result.bad")).to_contain_text("14:", timeout=30_000)

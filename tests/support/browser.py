@@ -34,3 +34,10 @@ async def open_page(url: str) -> AsyncIterator[Page]:
         finally:
             await browser.close()
     assert problems == []
+
+
+async def create_project(page: Page, path: str, token: str) -> None:
+    """Fill in the form of the gateway's page and send it."""
+    await page.get_by_label("path").fill(path)
+    await page.get_by_label("access token").fill(token)
+    await page.get_by_role("button", name="Create project").click()

@@ -22,7 +22,7 @@ from praefect.gateway.projects import (
     parse_number,
 )
 from praefect.gateway.requests import read_form, text_field
-from praefect.gateway.storages import Storages
+from praefect.gateway.storages import Storage, Storages, UnknownStorageError, explain_failure
 from praefect.transport.grpc.status import StatusCode, code_of
 
 DEFAULT_BRANCH = "main"
@@ -72,16 +72,17 @@ class ProjectApi:
         user = self._authenticate(request, writes=True)
         form = await read_form(request)
         try:
-            wanted = text_field(form, "repository_storage")
-            storage = self._storages.get(wanted) if wanted else self._storages.choose()
-            project = await self._lifecycle.create(user, storage, _new_project(form))
+            name = text_field(form, "repository_storage")
+            storage = self._storages.get(name) if name else self._storages.choose()
+            wanted = _new_project(form)
+        except InvalidArgumentError as exc:
+            return _error(400, str(exc))
+        try:
+            project = await self._lifecycle.create(user, storage, wanted)
         except ProjectExistsError as exc:
             return _error(409, str(exc))
         except PraefectError as exc:
-            if isinstance(exc, InvalidArgumentError):
-                return _error(400, str(exc))
-            code = code_of(exc)
-            return _error(503 if code is StatusCode.UNAVAILABLE else 500, f"{code.value}:{exc}")
+            return await _failure(storage, exc)
         return web.json_response(self._describe(project), status=201)
 
     async def delete_project(self, request: web.Request) -> web.Response:
@@ -90,9 +91,10 @@ class ProjectApi:
         project = await self._find(request)
         try:
             await self._lifecycle.delete(project)
+        except UnknownStorageError as exc:
+            return _error(500, f"{code_of(exc).value}:{exc}")
         except PraefectError as exc:
-            code = code_of(exc)
-            return _error(503 if code is StatusCode.UNAVAILABLE else 500, f"{code.value}:{exc}")
+            return await _failure(self._storages.get(project.storage), exc)
         return web.json_response({"message": "202 Accepted"}, status=202)
 
     async def _find(self, request: web.Request) -> Project:
@@ -149,6 +151,15 @@ def _new_project(form: dict[str, Any]) -> NewProject:
         raise InvalidArgumentError(f'default_branch "{branch[:80]}" is not what git accepts as the name of a branch')
     readme = str(form.get("initialize_with_readme", "")).lower() in ("true", "1")
     return NewProject(path=path, name=name, default_branch=branch, readme=readme)
+
+
+async def _failure(storage: Storage, error: PraefectError) -> web.Response:
+    """Return how a storage failed, with its code, and a hint at what is to be mended if there is one."""
+    code = code_of(error)
+    answer = {"message": f"{code.value}:{error}"}
+    if hint := await explain_failure(storage, error):
+        answer["hint"] = hint
+    return web.json_response(answer, status=503 if code is StatusCode.UNAVAILABLE else 500)
 
 
 def _error(status: int, message: str) -> web.Response:

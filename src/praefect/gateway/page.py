@@ -77,6 +77,7 @@ _SCRIPT: Final = """
       });
       const body = await answer.json();
       if (answer.ok) say('Created: git clone ' + body.http_url_to_repo, 'ok'); else say(body.message, 'bad');
+      if (body.hint) say(body.message + ' — ' + body.hint, 'bad');
       if (answer.ok) form.path.value = '';
     } catch (error) {
       say('The gateway does not answer: ' + error.message, 'bad');

@@ -18,7 +18,14 @@ from aiohttp import StreamReader, web
 from praefect.domain.errors import InternalError, PraefectError
 from praefect.gateway.access import Access, User
 from praefect.gateway.projects import Project, ProjectNotFoundError, ProjectStore
-from praefect.gateway.storages import Storage, Storages, call_metadata, failure_fields, repository_of
+from praefect.gateway.storages import (
+    Storage,
+    Storages,
+    UnknownStorageError,
+    call_metadata,
+    failure_fields,
+    repository_of,
+)
 from praefect.observability.log import get_logger
 from praefect.proto import smarthttp_pb2
 from praefect.transport.grpc.status import StatusCode, StatusError, code_of
@@ -151,7 +158,12 @@ class SmartHttp:
             raise web.HTTPNotFound(
                 text="The project you were looking for could not be found or you don't have permission to view it.\n"
             ) from exc
-        return user, project, self._storages.get(project.storage)
+        try:
+            storage = self._storages.get(project.storage)
+        except UnknownStorageError as exc:
+            _log.error("project is on an unknown storage", project=project.path, error=str(exc))
+            raise _http_error(HTTPStatus.INTERNAL_SERVER_ERROR, f"{code_of(exc).value}:{exc}\n") from exc
+        return user, project, storage
 
     def _authenticate(self, request: web.Request) -> User:
         scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")

@@ -15,13 +15,14 @@ from praefect.domain.errors import InvalidArgumentError, PraefectError
 from praefect.gateway.access import User
 from praefect.gateway.projects import Project
 from praefect.observability.correlation import correlation_id
-from praefect.proto import operations_pb2, repository_pb2, shared_pb2
+from praefect.proto import operations_pb2, repository_pb2, server_pb2, shared_pb2
 from praefect.transport.dial import ClientTls, open_channel
 from praefect.transport.grpc.channel import Channel
 from praefect.transport.grpc.status import StatusCode, StatusError, code_of
 from praefect.transport.sidechannel import SidechannelRegistry
 
 CALL_SECONDS = 30.0
+EXPLAIN_SECONDS = 3.0
 RECONNECT_LIMIT_SECONDS = 1.0  # so soon after a storage is back it is used
 CLIENT_NAME = "gitlab-web"
 
@@ -115,6 +116,36 @@ _HINTS = {
     StatusCode.UNAUTHENTICATED: 'storage "{name}" has no gitaly_token, and that server wants one',
     StatusCode.UNAVAILABLE: 'the server of storage "{name}" does not run, or Praefect does not reach its nodes',
 }
+
+
+async def explain_failure(storage: Storage, error: PraefectError) -> str | None:
+    """Return which part or setting made a call fail, if it is one of those that the operator has to look after.
+
+    The answer's code and words are the same whether the server itself refuses or is away, or a node behind it; so it is
+    asked something for which it needs no node.
+    """
+    code = code_of(error)
+    if code not in _HINTS or (code is StatusCode.PERMISSION_DENIED and not str(error).startswith("permission denied")):
+        return None
+    server = f'the server of storage "{storage.name}" at {storage.address}'
+    try:
+        await storage.channel.unary(
+            "/gitaly.ServerService/ServerInfo",
+            server_pb2.ServerInfoRequest(),
+            server_pb2.ServerInfoResponse,
+            timeout=EXPLAIN_SECONDS,
+        )
+    except PraefectError as exc:
+        match code_of(exc):
+            case StatusCode.PERMISSION_DENIED | StatusCode.UNAUTHENTICATED:
+                return f"gitaly_token in the front door's configuration is not the token of {server}"
+            case StatusCode.UNAVAILABLE | StatusCode.DEADLINE_EXCEEDED:
+                return f"{server} does not run, or cannot be reached from here"
+            case _:
+                return None
+    if code is StatusCode.UNAVAILABLE:
+        return f"{server} answers, but reaches none of the nodes that it needs"
+    return f"{server} knows the front door, but a node refuses the token that it was given for that node"
 
 
 def repository_of(project: Project) -> shared_pb2.Repository:

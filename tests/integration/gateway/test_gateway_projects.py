@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from praefect.config.gateway import GatewayStorageConfig
-from praefect.domain.errors import InternalError, UnavailableError
+from praefect.domain.errors import InternalError, PermissionDeniedError, PraefectError, UnavailableError
 from praefect.gateway.projects import open_projects
 from tests.support.eventually import eventually
 from tests.support.gateway_site import (
     GUEST,
+    ROOT,
     GatewayClient,
     PretendedNode,
     Site,
@@ -23,6 +26,7 @@ from tests.support.gateway_site import (
     serve_pretended,
     serve_site,
 )
+from tests.support.raw_http import exchange
 
 
 @pytest.fixture
@@ -153,11 +157,58 @@ async def test_a_failed_creation_is_undone(
 ) -> None:
     pretended.failures[failing] = error
     answer = await broken.api("POST", "/api/v4/projects", json={"path": "a", "initialize_with_readme": True})
-    assert answer == (status, {"message": message})
-    assert pretended.calls[-1] == "RemoveRepository"
+    assert (answer[0], answer[1]["message"]) == (status, message)
+    assert [call for call in pretended.calls if call != "ServerInfo"][-1] == "RemoveRepository"
     assert states(tmp_path / "gateway") == []
     pretended.failures.clear()
     await broken.create("a")
+
+
+@pytest.mark.parametrize(
+    ("creation", "server", "hint"),
+    [
+        (PermissionDeniedError("permission denied"), PermissionDeniedError("permission denied"), "gitaly_token in the"),
+        (PermissionDeniedError("permission denied"), None, "a node refuses the token"),
+        (PermissionDeniedError("permission denied"), InternalError("disk on fire"), None),
+        (PermissionDeniedError("GitLab: the branch is frozen"), None, None),
+        (UnavailableError("away"), UnavailableError("away"), "does not run, or cannot be reached"),
+        (UnavailableError("away"), None, "reaches none of the nodes"),
+        (InternalError("disk on fire"), None, None),
+    ],
+)
+async def test_a_failed_creation_hints_at_what_is_to_be_mended(
+    broken: GatewayClient,
+    pretended: PretendedNode,
+    creation: PraefectError,
+    server: PraefectError | None,
+    hint: str | None,
+) -> None:
+    pretended.failures["CreateRepository"] = creation
+    if server is not None:
+        pretended.failures["ServerInfo"] = server
+    _, answer = await broken.api("POST", "/api/v4/projects", json={"path": "a"})
+    if hint is None:
+        assert "hint" not in answer
+    else:
+        assert hint in answer["hint"]
+        assert 'storage "default" at unix:' in answer["hint"]
+
+
+async def test_a_project_on_a_storage_that_is_no_longer_configured(pretended: PretendedNode, tmp_path: Path) -> None:
+    async with serve_pretended(pretended, tmp_path) as storage:
+        async with serve_gateway(tmp_path / "gateway", [storage]) as client:
+            await client.create("app")
+        other = dataclasses.replace(storage, name="other")
+        async with serve_gateway(tmp_path / "gateway", [other]) as client:
+            message = '3:storage "default" is not configured; known: other'
+            answer = await exchange(
+                client.url,
+                b"GET",
+                b"/app.git/info/refs?service=git-upload-pack",
+                headers=[(b"Authorization", aiohttp.encode_basic_auth("root", ROOT).encode())],
+            )
+            assert (answer.status, answer.body.decode()) == (500, f"{message}\n")
+            assert await client.api("DELETE", "/api/v4/projects/1") == (500, {"message": message})
 
 
 async def test_what_cannot_be_undone_is_hidden_and_undone_later(pretended: PretendedNode, tmp_path: Path) -> None:
