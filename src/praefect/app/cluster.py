@@ -60,6 +60,9 @@ class ClusterOptions:
     """Command lines to start instead of our own programs, by their names."""
     detour: Detour | None = None
     progress: Callable[[str], None] = lambda _text: None
+    """Told what is being started."""
+    ready: Callable[[str], None] = lambda _text: None
+    """Told what runs."""
 
 
 class Cluster:
@@ -197,14 +200,16 @@ async def run_cluster(options: ClusterOptions) -> AsyncIterator[Cluster]:
     layout.create()
     with _locked(layout):
         _end_leftovers(layout)
-        made, ports = layout.secrets(), layout.ports()
-        cluster = Cluster(layout, made, ports, options.programs)
         async with AsyncExitStack() as stack:
+            stack.callback(layout.remove_short_runtime)
+            made, ports = layout.secrets(), layout.ports()
+            cluster = Cluster(layout, made, ports, options.programs)
             options.progress("PostgreSQL")
             postgres = await stack.enter_async_context(
                 EmbeddedPostgres(layout.postgres, log=layout.log("postgres"), settings=options.postgres_settings)
             )
             cluster.postgres = postgres
+            options.ready("PostgreSQL runs")
             await postgres.provision(role=ROLE, password=made.sql_password, database=DATABASE)
             database = DatabaseAddress(
                 host=postgres.host, port=postgres.port, user=ROLE, password=made.sql_password, dbname=DATABASE
@@ -217,19 +222,25 @@ async def run_cluster(options: ClusterOptions) -> AsyncIterator[Cluster]:
             stack.push_async_callback(cluster.stop)
             options.progress("migrations")
             await cluster.migrate()
+            options.ready("the database is migrated")
             options.progress("nodes and gateway")
             try:
                 async with asyncio.TaskGroup() as starts:
-                    starts.create_task(cluster.start_gateway(), name="start gateway")
+                    starts.create_task(_tell(cluster.start_gateway(), "the gateway", options), name="start gateway")
                     for name in layout.node_names:
-                        starts.create_task(cluster.start_node(name), name=f"start {name}")
+                        starts.create_task(_tell(cluster.start_node(name), name, options), name=f"start {name}")
             except ExceptionGroup as exc:
                 raise exc.exceptions[0] from None
             # Last, so that its first health round finds every node.
             options.progress("praefect")
             for name in layout.praefect_names:
-                await cluster.start_praefect(name)
+                await _tell(cluster.start_praefect(name), name, options)
             yield cluster
+
+
+async def _tell(start: Awaitable[None], name: str, options: ClusterOptions) -> None:
+    await start
+    options.ready(f"{name} serves")
 
 
 async def _routes(options: ClusterOptions, cluster: Cluster, database: DatabaseAddress) -> Routes:
@@ -263,10 +274,10 @@ def _locked(layout: Layout) -> Iterator[None]:
 def _end_leftovers(layout: Layout) -> None:
     """End the parts that a killed demo left running, recognised by their command line."""
     try:
-        pids: dict[str, int] = json.loads(layout.processes.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        pids = [int(pid) for pid in json.loads(layout.processes.read_text()).values()]
+    except (OSError, ValueError, TypeError, AttributeError):
         return
-    for pid in pids.values():
+    for pid in pids:
         try:
             command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +54,12 @@ async def _run_in(directory: Path, options: DemoOptions, console: Console) -> in
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         status = stack.enter_context(console.status("starting"))
-        cluster = await stack.enter_async_context(
-            run_cluster(ClusterOptions(directory=directory, progress=lambda text: status.update(f"starting {text}")))
+        options_of_cluster = ClusterOptions(
+            directory=directory,
+            progress=lambda text: status.update(f"starting {text}"),
+            ready=_ignore if console.is_terminal else _timed_lines(console),
         )
+        cluster = await stack.enter_async_context(run_cluster(options_of_cluster))
         status.stop()
         if options.scenario:
             return await Scenario(cluster, console).play()
@@ -71,6 +76,16 @@ async def _run_in(directory: Path, options: DemoOptions, console: Console) -> in
                 watch.cancel()
         console.print("stopping")
     return 0
+
+
+def _ignore(_text: str) -> None:
+    """At a terminal the line that changes is enough."""
+
+
+def _timed_lines(console: Console) -> Callable[[str], None]:
+    """Write a line per part that runs, with the time since the start: nobody sees a line that changes in a file."""
+    began = time.monotonic()
+    return lambda text: _say(console, f"{time.monotonic() - began:6.1f} s  {text}")
 
 
 def check_prerequisites() -> None:

@@ -6,15 +6,19 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from praefect.domain.errors import FailedPreconditionError
+
+_Value = TypeVar("_Value", str, int)
 
 VIRTUAL_STORAGE = "default"
 USERNAME = "root"
@@ -140,10 +144,16 @@ class Layout:
     def node_runtime(self, name: str) -> Path:
         """Return the directory of a node's sockets: below the data directory unless that makes their paths too long."""
         below = self.directory / name / "run"
-        if len(os.fsencode(below)) <= MAX_RUNTIME_PATH_BYTES:
-            return below
+        return below if len(os.fsencode(below)) <= MAX_RUNTIME_PATH_BYTES else self._short_runtime / name
+
+    @property
+    def _short_runtime(self) -> Path:
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"praefect-{os.getuid()}-{digest}" / name
+        return Path(tempfile.gettempdir()) / f"praefect-{os.getuid()}-{digest}"
+
+    def remove_short_runtime(self) -> None:
+        """Remove what lies outside the data directory, once no node runs; the next start makes it again."""
+        shutil.rmtree(self._short_runtime, ignore_errors=True)
 
     def log(self, name: str) -> Path:
         """Return a part's log file."""
@@ -171,11 +181,9 @@ class Layout:
     def secrets(self) -> Secrets:
         """Return the secrets, made at the first start."""
         path = self.directory / "secrets.json"
-        if path.exists():
-            try:
-                return Secrets(**json.loads(path.read_text()))
-            except (ValueError, TypeError) as exc:
-                raise DemoDirectoryError(f"{path} is damaged: {exc}") from exc
+        with _readable(path, "new secrets are made at the next start"):
+            if path.exists():
+                return Secrets(**_texts(json.loads(path.read_text())))
         made = Secrets(**{name: secrets.token_urlsafe(24) for name in Secrets.__dataclass_fields__})
         write_private(path, json.dumps(asdict(made), indent=1))
         return made
@@ -183,13 +191,12 @@ class Layout:
     def ports(self) -> Ports:
         """Return the ports, the same as at the last start where those are free."""
         path = self.directory / "ports.json"
-        if path.exists():
-            saved = json.loads(path.read_text())
-            tuples = {"nodes": tuple(saved["nodes"]), "more_praefects": tuple(saved.get("more_praefects", ()))}
-            ports = Ports(**{**saved, **tuples})
-            counted = (len(ports.nodes), 1 + len(ports.more_praefects))
-            if counted == (len(self.node_names), len(self.praefect_names)) and all(map(_is_free, ports.all())):
-                return ports
+        with _readable(path, "free ports are chosen at the next start"):
+            saved = _saved_ports(path)
+        if saved is not None:
+            counted = (len(saved.nodes), 1 + len(saved.more_praefects))
+            if counted == (len(self.node_names), len(self.praefect_names)) and all(map(_is_free, saved.all())):
+                return saved
         more = len(self.praefect_names) - 1
         praefect, metrics, gateway, *others = free_ports(3 + more + len(self.node_names))
         ports = Ports(
@@ -294,6 +301,40 @@ gitaly_token = {_text(made.external_token)}
 username = {_text(USERNAME)}
 token = {_text(made.access_token)}
 """
+
+
+@contextmanager
+def _readable(path: Path, helps: str) -> Iterator[None]:
+    """Read a file of the data directory.
+
+    Raises:
+        DemoDirectoryError: it cannot be read or understood; the line says what to do.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise DemoDirectoryError(f"cannot read {path}: {exc.strerror}; remove it, and {helps}") from exc
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise DemoDirectoryError(f"{path} is damaged; remove it, and {helps}") from exc
+
+
+def _texts(saved: dict[str, object]) -> dict[str, str]:
+    return {name: _typed(str, value) for name, value in saved.items()}
+
+
+def _saved_ports(path: Path) -> Ports | None:
+    if not path.exists():
+        return None
+    saved = {"more_praefects": (), **json.loads(path.read_text())}
+    single = {name: _typed(int, saved[name]) for name in ("praefect", "metrics", "gateway")}
+    nodes, more = (tuple(_typed(int, port) for port in ports) for ports in (saved["nodes"], saved["more_praefects"]))
+    return Ports(nodes=nodes, more_praefects=more, **single)
+
+
+def _typed(kind: type[_Value], value: object) -> _Value:
+    if not isinstance(value, kind) or not value:
+        raise TypeError(value)
+    return value
 
 
 def write_private(path: Path, text: str) -> None:

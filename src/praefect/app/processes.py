@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from praefect.domain.errors import InternalError
 
-TAIL_BYTES = 4000
+TAIL_BYTES = 16_000
+TAIL_LINES = 12
+_LED_BY = ("time", "level", "msg")
+_NOT_SHOWN = ("pid",)
 STOP_SECONDS = 10.0
 
 
@@ -92,12 +96,33 @@ class Child:
 
 
 def tail(log: Path) -> str:
-    """Return the last lines of a log file, indented."""
+    """Return the last lines of a log file, indented, for somebody to read."""
     try:
         with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+            file.seek(start)
             lines = file.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        return "  (no log)"
-    return "\n".join(f"  {line}" for line in lines[-12:]) or "  (empty)"
+    except OSError as exc:
+        return f"  (no log: {exc.strerror})"
+    if start:
+        del lines[:1]  # which may lack its beginning
+    return "\n".join(f"  {readable(line)}" for line in lines[-TAIL_LINES:]) or "  (empty)"
+
+
+def readable(line: str) -> str:
+    """Write a log line as ``time level message key=value``; one that is no JSON object stays as it is."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(fields, dict):
+        return line
+    words = [str(fields[name]) for name in _LED_BY if name in fields]
+    hidden = {*_LED_BY, *_NOT_SHOWN}
+    return " ".join([*words, *(f"{name}={_value(value)}" for name, value in fields.items() if name not in hidden)])
+
+
+def _value(value: object) -> str:
+    """Write a value in a way that shows where it ends."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(text) if not text or any(character.isspace() for character in text) else text
