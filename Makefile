@@ -72,4 +72,4 @@ clean:
 # Writes the lock files anew; needs uv.
 lock:
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --extra embedded -o requirements/runtime.lock pyproject.toml
-	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --extra embedded --group dev -o requirements/dev.lock pyproject.toml
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --extra embedded --extra otel --extra sentry --group dev -o requirements/dev.lock pyproject.toml

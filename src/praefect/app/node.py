@@ -16,6 +16,7 @@ from pathlib import Path
 from praefect.app.node_runtime import runtime_directory
 from praefect.app.node_server import NodeServices, build_server
 from praefect.app.reserved_sockets import ReservedSockets
+from praefect.app.telemetry import open_telemetry
 from praefect.config.node import GitlabConfig, NodeConfig
 from praefect.domain.errors import InternalError
 from praefect.node.context import NodeContext
@@ -127,6 +128,9 @@ async def run_node(config: NodeConfig, stop: Stop) -> AsyncIterator[list[ListenA
         context = context.with_hooks(hooks.setups)
         loops = await stack.enter_async_context(_loops())
         changes = ChangeCounter(context)
+        telemetry = open_telemetry(
+            "praefect-node", version(), dsn=config.logging.sentry_dsn, environment=config.logging.sentry_environment
+        )
         services = NodeServices(
             context=context,
             setups=hooks.setups,
@@ -134,6 +138,7 @@ async def run_node(config: NodeConfig, stop: Stop) -> AsyncIterator[list[ListenA
             updater=ReferenceUpdater(context.git, handlers, hooks.setups),
             changes=changes,
             version=version(),
+            telemetry=await stack.enter_async_context(telemetry),
         )
         # Hooks need the internal listener; on the way out the others go first.
         await _listen_internally(stack, config, services, backchannels, node_address.internal_socket)

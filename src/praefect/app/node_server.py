@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from praefect.app.telemetry import Telemetry
 from praefect.domain.errors import InternalError
 from praefect.node.git.relay import first_error
 from praefect.node.limits import ConcurrencyLimiter, Limit
@@ -84,13 +85,14 @@ class NodeServices:
     updater: ReferenceUpdater
     changes: ChangeCounter
     version: str
+    telemetry: Telemetry = field(default_factory=Telemetry)
     collectors: list[Collector] = field(default_factory=list)
 
 
 @asynccontextmanager
 async def build_server(config: NodeConfig, services: NodeServices, *, internal: bool) -> AsyncIterator[Server]:
     """Build and enter a server; the internal one does not hide the text of aborted calls, and counts no changes."""
-    observers: list[Callable[[ServerCall], Callable[[], None]]] = []
+    observers: list[Callable[[ServerCall], Callable[[], None] | None]] = []
     if not internal:
         calls = CallMetrics(kind_of=kind_of, buckets=config.prometheus.grpc_latency_buckets)
         services.collectors.extend(calls.collectors())
@@ -98,6 +100,7 @@ async def build_server(config: NodeConfig, services: NodeServices, *, internal: 
     observers.append(access_log.from_environment("gitaly", kind_of))
     if not internal:
         observers.append(hide_aborted_text)
+        observers.extend(services.telemetry.served)
     observers.append(report_cost)
     server = Server(
         authenticate=Authenticator(secret=config.auth.token.encode(), transitioning=config.auth.transitioning),

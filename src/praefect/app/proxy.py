@@ -22,6 +22,7 @@ from praefect.app.proxy_parts import (
     server_tls,
 )
 from praefect.app.proxy_server import open_backchannel_server, open_metrics_endpoint, open_server
+from praefect.app.telemetry import open_telemetry
 from praefect.app.upgrade import Handover
 from praefect.config.praefect import PraefectConfig
 from praefect.control.election import Elector
@@ -101,6 +102,11 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
         _log.info("grpc prometheus histograms enabled", latencies=list(config.prometheus.grpc_latency_buckets))
     sidechannels = SidechannelRegistry()
     async with AsyncExitStack() as stack:
+        telemetry = await stack.enter_async_context(
+            open_telemetry(
+                "praefect", version, dsn=config.sentry.sentry_dsn, environment=config.sentry.sentry_environment
+            )
+        )
         _log.info("establishing database connection", database_address=f"{config.database.host}:{config.database.port}")
         datastore = await stack.enter_async_context(
             open_datastore(config.database, layouts=layouts, observer=metrics.datastore_observer())
@@ -116,7 +122,7 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
                 node_addresses(config),
                 backchannel=backchannel,
                 sidechannels=sidechannels,
-                options=node_options(config, metrics),
+                options=node_options(config, metrics, telemetry),
             )
         )
         health = HealthMonitor(praefect_name=name, nodes=layouts, checker=nodes, records=datastore.health)
@@ -133,6 +139,7 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
             doubts=await stack.enter_async_context(open_doubts(lease, datastore, nodes, transactions)),
             sidechannels=sidechannels,
             metrics=metrics,
+            telemetry=telemetry,
             completions=await stack.enter_async_context(Completions(on_failure=_report_unrecorded)),
         )
 

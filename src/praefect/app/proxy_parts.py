@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from praefect.app.proxy_doubts import ProxyDoubts
 from praefect.app.proxy_metrics import ProxyMetrics
+from praefect.app.telemetry import Telemetry, observed_by
 from praefect.config.praefect import PraefectConfig, TlsVersion
 from praefect.control.health import HealthMonitor
 from praefect.datastore import Datastore
@@ -58,6 +59,7 @@ class Parts:
     doubts: ProxyDoubts
     sidechannels: SidechannelRegistry
     metrics: ProxyMetrics
+    telemetry: Telemetry
     completions: Completions
     job_enqueued: Wakes = field(default_factory=Wakes)
     node_returned: Wakes = field(default_factory=Wakes)
@@ -89,7 +91,7 @@ def node_addresses(config: PraefectConfig) -> dict[VirtualStorage, list[NodeAddr
     }
 
 
-def node_options(config: PraefectConfig, metrics: ProxyMetrics) -> NodeOptions:
+def node_options(config: PraefectConfig, metrics: ProxyMetrics, telemetry: Telemetry) -> NodeOptions:
     """Return how nodes are reached."""
     yamux = replace(
         DIALLER_SETTINGS,
@@ -100,7 +102,7 @@ def node_options(config: PraefectConfig, metrics: ProxyMetrics) -> NodeOptions:
         yamux=yamux,
         engine=http2_engine(config.http2.engine.value),
         traffic=metrics.traffic,
-        observe=metrics.node_calls,
+        observe=observed_by(metrics.node_calls, *telemetry.made),
     )
 
 

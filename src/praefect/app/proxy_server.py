@@ -54,7 +54,12 @@ async def open_server(parts: Parts) -> AsyncIterator[Server]:
             observer=AuthObserver(judged=metrics.count_token),
         ),
         fallback=_coordinator(parts, router).handle,
-        observers=[metrics.method_counter, metrics.calls, access_log.from_environment("praefect", kind_of)],
+        observers=[
+            metrics.method_counter,
+            metrics.calls,
+            access_log.from_environment("praefect", kind_of),
+            *parts.telemetry.served,
+        ],
     )
     _add_services(parts, router, server)
     metrics.show_methods(server.services)

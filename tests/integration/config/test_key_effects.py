@@ -17,6 +17,7 @@ import pytest
 
 from praefect.app.proxy_metrics import ProxyMetrics
 from praefect.app.proxy_parts import layouts_of, listen_addresses, node_addresses, node_options, server_tls
+from praefect.app.telemetry import Telemetry
 from praefect.config.praefect import PraefectConfig, PrometheusConfig, load
 from praefect.config.praefect_sections import DatabaseConfig, ReconciliationConfig, RepositoriesCleanupConfig
 from praefect.config.schema import keys
@@ -173,7 +174,7 @@ def test_nodes(tmp_path: Path) -> None:
         '[http2]\nengine = "h2"\n' + NODE,
     )
     metrics = ProxyMetrics(config, layouts_of(config))
-    options = node_options(config, metrics)
+    options = node_options(config, metrics, Telemetry())
 
     assert (options.yamux.max_window_bytes, options.yamux.accept_backlog) == (300000, 7)
     assert type(options.engine) is type(engine("h2"))

@@ -297,8 +297,10 @@ class Server:
                 task.uncancel()
             call.conclude(call.interruption.value)
         except PraefectError as exc:
+            call.failure = exc
             call.conclude(status_of(exc))
         except Exception as exc:  # noqa: BLE001 - a handler's crash is its caller's answer, never the server's end
+            call.failure = exc
             if not isinstance(leading_error(exc), PraefectError):
                 _log.error("grpc panic", method=call.method, exc_info=exc)
             call.conclude(status_of(exc))

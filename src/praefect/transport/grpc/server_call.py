@@ -61,6 +61,7 @@ class ServerCall:
         initial_metadata: sent with the response's head; may be changed until then.
         trailing_metadata: sent with the status; may be changed until the handler returns.
         status: how the call ended; ``None`` until the handler returned.
+        failure: the error that the handler raised, if it did.
         received_bytes: payload of the messages received so far.
         sent_bytes: payload of the messages sent so far.
         received: counts the messages received; who reads the stream itself feeds it.
@@ -83,6 +84,7 @@ class ServerCall:
         "correlation_id",
         "deadline",
         "encoding",
+        "failure",
         "initial_metadata",
         "interruption",
         "metadata",
@@ -116,6 +118,7 @@ class ServerCall:
         self.trailing_metadata = Metadata()
         self.deadline: float | None = None
         self.status: Status | None = None
+        self.failure: BaseException | None = None
         self.interruption: Interruption | None = None
         self.received = MessageCounter()
         self.sent = MessageCounter()
