@@ -15,7 +15,7 @@ from praefect.control.replica_states import ReplicaStates
 from praefect.datastore import Datastore
 from praefect.datastore.doubts import DoubtStore
 from praefect.datastore.repositories import RepositoryStore
-from praefect.domain.doubts import Doubt, DoubtsPendingError
+from praefect.domain.doubts import EMPTY_STATE, Doubt, DoubtsPendingError, Sight, sight_of
 from praefect.domain.repository import NewRepository, RelativePath, RepositoryId, Storage, VirtualStorage
 from praefect.runtime.ticker import IntervalTicker
 from praefect.transactions.manager import TransactionManager
@@ -25,6 +25,7 @@ RENEW_INTERVAL = timedelta(seconds=1)
 SETTLE_INTERVAL = timedelta(seconds=1)
 WRITE_PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
+ALIKE_PATIENCE_SECONDS = 2.0
 
 _DONE = (Settled.SETTLED, Settled.NOTHING_TO_DO)
 
@@ -81,6 +82,23 @@ class ProxyDoubts:
     def abandon(self, doubt: Doubt) -> None:
         """Leave a doubt to be settled."""
         self.lease.abandon(doubt)
+
+    async def find_alike(self, doubt: Doubt, primary: Storage, others: Sequence[Storage]) -> Sequence[Storage]:
+        """Return who holds what the primary holds; nobody if that cannot be seen, or takes too long."""
+        sight = sight_of([doubt.full_method])
+        if sight is Sight.NOTHING:
+            return ()
+        try:
+            async with asyncio.timeout(ALIKE_PATIENCE_SECONDS):
+                states = await self.settler.replicas.read(
+                    doubt.virtual_storage, doubt.replica_path, (primary, *others), sight
+                )
+        except TimeoutError:
+            return ()
+        wanted = states[primary]
+        if not isinstance(wanted, str) or (wanted == EMPTY_STATE and sight is Sight.HEAD):
+            return ()  # where the HEAD of an empty repository leads is not compared
+        return [storage for storage in others if states[storage] == wanted]
 
     async def record_increment(self, doubt: Doubt, primary: Storage, secondaries: Sequence[Storage]) -> bool:
         """Record a write."""

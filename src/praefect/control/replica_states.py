@@ -113,7 +113,7 @@ async def _read_state(channel: Channel, repository: shared_pb2.Repository, sight
     if sight is Sight.NOTHING:
         # A state of its own for each replica.
         return EMPTY_STATE if is_empty else f"{repository.storage_name} {checksum}"
-    if sight is Sight.REFERENCES:
+    if sight in (Sight.REFERENCES, Sight.HEAD):
         digest = hashlib.sha256()
         count = 0
         async for page in channel.server_stream(
@@ -124,5 +124,14 @@ async def _read_state(channel: Channel, repository: shared_pb2.Repository, sight
             for reference in page.references:
                 count += 1
                 digest.update(reference.name + b"\0" + reference.target.encode() + b"\n")
-        return EMPTY_STATE if count == 0 and is_empty else f"{checksum} {digest.hexdigest()}"
+        if count == 0 and is_empty:
+            return EMPTY_STATE
+        if sight is Sight.HEAD:
+            head = await channel.unary(
+                "/gitaly.RefService/FindDefaultBranchName",
+                ref_pb2.FindDefaultBranchNameRequest(repository=repository, head_only=True),
+                ref_pb2.FindDefaultBranchNameResponse,
+            )
+            digest.update(head.name)
+        return f"{checksum} {digest.hexdigest()}"
     return EMPTY_STATE if is_empty else checksum

@@ -139,6 +139,7 @@ class Sight(Enum):
 
     CHECKSUM = "checksum"  # branches, tags and the like, and the commit HEAD leads to
     REFERENCES = "references"  # all references
+    HEAD = "head"  # all references, and where HEAD leads
     NOTHING = "nothing"  # it changes what no comparison sees: replicas count as different
 
 
@@ -172,17 +173,17 @@ _SIGHTS: Final[Mapping[str, Sight]] = {
     **{f"/gitaly.OperationService/{name}": Sight.CHECKSUM for name in _BRANCHES_AND_TAGS},
     "/gitaly.ConflictsService/ResolveConflicts": Sight.CHECKSUM,
     **dict.fromkeys(_ANY_REFERENCES, Sight.REFERENCES),
+    "/gitaly.RepositoryService/WriteRef": Sight.HEAD,
 }
 
 
 def sight_of(full_methods: Iterable[str]) -> Sight:
     """Return what has to be compared after writes by these methods.
 
-    Whatever is not in the table (WriteRef and FetchRemote may move HEAD, others write hooks, configuration, alternates
-    or objects that nothing refers to) is not seen.
+    Whatever is not in the table (hooks, configuration, alternates, objects that nothing refers to) is not seen.
     """
     sights = {_SIGHTS.get(method, Sight.NOTHING) for method in full_methods}
-    for sight in (Sight.NOTHING, Sight.REFERENCES):
+    for sight in (Sight.NOTHING, Sight.HEAD, Sight.REFERENCES):
         if sight in sights:
             return sight
     return Sight.CHECKSUM

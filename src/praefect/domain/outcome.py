@@ -6,11 +6,14 @@ outcome; where upstream outdates replicas by accident the docstrings say what is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from praefect.domain.quorum import VoteResult
+
+_MADE_UP_CODES: Final = frozenset({1, 4, 14})  # CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE
 
 
 class Verdict(StrEnum):
@@ -75,6 +78,11 @@ class Judgement:
         """Secondaries that must be repaired."""
         return tuple(name for name, verdict in self.secondaries.items() if verdict is not Verdict.UPDATED)
 
+    def cleared_up(self, alike: Collection[str]) -> Judgement:
+        """Return the judgement after a comparison: who holds what the primary holds is up to date, however it came."""
+        verdicts = {name: Verdict.UPDATED if name in alike else verdict for name, verdict in self.secondaries.items()}
+        return replace(self, secondaries=verdicts)
+
 
 def judge(outcome: WriteOutcome) -> Judgement:
     """Decide whether the primary may have changed and which secondaries certainly changed alike.
@@ -94,6 +102,16 @@ def judge(outcome: WriteOutcome) -> Judgement:
     return Judgement(
         primary_changed=True, secondaries={name: _judge_secondary(outcome, last, name) for name in secondaries}
     )
+
+
+def find_comparable(outcome: WriteOutcome) -> tuple[str, ...]:
+    """Return the secondaries that would be outdated although it is not known that they differ from the primary.
+
+    Only those, and only beside a primary, that are certainly not at work any more: others may change later.
+    """
+    if not _has_ended(outcome.statuses[outcome.primary]):
+        return ()
+    return tuple(name for name in judge(outcome).outdated if _has_ended(outcome.statuses[name]))
 
 
 def is_without_effect(outcome: WriteOutcome) -> bool:
@@ -127,6 +145,11 @@ def _judge_secondary(outcome: WriteOutcome, last: Mapping[str, VoteResult], name
     if last[name] is not VoteResult.COMMITTED:
         return Verdict.NODE_NOT_COMMITTED
     return Verdict.UPDATED
+
+
+def _has_ended(status: NodeStatus) -> bool:
+    """Return whether the node itself has ended the call; these codes may have been made up for it elsewhere."""
+    return status.is_status and status.code not in _MADE_UP_CODES
 
 
 def _equal(one: NodeStatus, other: NodeStatus) -> bool:

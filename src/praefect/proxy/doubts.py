@@ -44,6 +44,9 @@ class Doubts(Protocol):
     def abandon(self, doubt: Doubt) -> None:
         """Have a write settled whose outcome nobody knows, also if others had settled it before it ended."""
 
+    async def find_alike(self, doubt: Doubt, primary: Storage, others: Sequence[Storage]) -> Sequence[Storage]:
+        """Return who holds what the primary holds, as far as a comparison sees the whole effect of the method."""
+
     async def record_increment(self, doubt: Doubt, primary: Storage, secondaries: Sequence[Storage]) -> bool:
         """Record a write and delete its doubt; false, having done nothing, if others have settled it."""
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from praefect.domain.doubts import Doubt
 from praefect.domain.errors import AbortedError, InternalError, UnavailableError
-from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, is_without_effect, judge
+from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, find_comparable, is_without_effect, judge
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
 from praefect.domain.repository import (
@@ -123,7 +123,7 @@ class Finalizer:
         if self._doubts is not None and write.doubt is not None and _is_unknown(write):
             self._doubts.abandon(write.doubt)
             return
-        decided = self._decide(write)
+        decided = self._decide(write, await self._find_alike(write))
         if decided is None:
             if self._doubts is not None and write.doubt is not None:
                 self._doubts.close(write.doubt)
@@ -146,7 +146,16 @@ class Finalizer:
                 _log.warning("write is held by one replica only", storage=primary)
                 self._observer.single_copy(write.virtual_storage)
 
-    def _decide(self, write: Write) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
+    async def _find_alike(self, write: Write) -> Sequence[Storage]:
+        """Compare those whose outcome is unclear with the primary, so that nobody is outdated for nothing."""
+        if self._doubts is None or write.doubt is None or write.route.creates:
+            return ()
+        comparable = [Storage(name) for name in find_comparable(write.outcome)]
+        return await self._doubts.find_alike(write.doubt, write.route.primary, comparable) if comparable else ()
+
+    def _decide(
+        self, write: Write, alike: Sequence[Storage]
+    ) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
         """Return source, updated and outdated storages, or ``None`` if nothing is to be recorded."""
         route, outcome = write.route, write.outcome
         status = outcome.statuses[route.primary]
@@ -161,7 +170,7 @@ class Finalizer:
                 participants = (route.primary, *route.secondaries)
                 others = tuple(storage for storage in participants if storage != survivor)
                 return Storage(survivor), (), (*others, *route.replication_targets)
-        judgement = judge(outcome)
+        judgement = judge(outcome).cleared_up(alike)
         self._observe(route, judgement)
         if not judgement.primary_changed:
             return None

@@ -12,8 +12,9 @@ import pytest
 
 from praefect.datastore.cache import ConsistentStoragesCache
 from praefect.domain.outcome import Verdict
+from praefect.domain.repository import Storage
 from praefect.observability.log import capture
-from praefect.proto import objectpool_pb2, repository_pb2, shared_pb2
+from praefect.proto import objectpool_pb2, ref_pb2, repository_pb2, shared_pb2
 from praefect.transport.grpc.status import OK, Status, StatusCode
 from tests.support.eventually import eventually
 from tests.support.scripted_cluster import ALL, G1, G2, G3, Cluster, Repository
@@ -39,6 +40,20 @@ PRIMARY_ALONE = {"": 1, G1: 1, G2: 0, G3: 0}
 JOBS_FOR_BOTH = [(G1, G2, "update"), (G1, G3, "update")]
 THIRD = b"\x03" * 20
 FAILED = Status(StatusCode.INTERNAL, "failed")
+
+
+@pytest.fixture(autouse=True)
+def different(cluster: Cluster) -> None:
+    """Comparisons find that the nodes differ, unless a test says otherwise."""
+    for storage, node in cluster.nodes.items():
+        node.on("CalculateChecksum", answering(repository_pb2.CalculateChecksumResponse(checksum=storage)))
+
+
+def hold_the_same(cluster: Cluster, *storages: Storage, head: bytes = b"refs/heads/main") -> None:
+    for storage in storages:
+        node = cluster.nodes[storage]
+        node.on("CalculateChecksum", answering(repository_pb2.CalculateChecksumResponse(checksum="a")))
+        node.on("FindDefaultBranchName", answering(ref_pb2.FindDefaultBranchNameResponse(name=head)))
 
 
 async def write(cluster: Cluster, repository: Repository) -> Status:
@@ -293,6 +308,73 @@ async def test_primary_fails_after_a_committed_round(cluster: Cluster) -> None:
     cluster.nodes[G1].on("WriteRef", failing(StatusCode.PERMISSION_DENIED, "update hook", votes=(AGREED,)))
     assert await write(cluster, repository) == Status(StatusCode.PERMISSION_DENIED, "update hook")
     assert await recorded(cluster, repository) == (PRIMARY_ALONE, JOBS_FOR_BOTH)
+
+
+# --- nobody is outdated for nothing ---
+
+
+async def test_post_receive_hook_that_fails_outdates_nobody(cluster: Cluster) -> None:
+    """All nodes have the change when the primary stops the last round."""
+    repository = await cluster.repository()
+    committed = asyncio.Barrier(3)
+
+    async def both_wait() -> bool:
+        return cluster.parts.metrics.transactions.labels("started").value == 5
+
+    async def stop_then_answer(call: NodeCall) -> None:
+        assert await call.vote() == COMMIT
+        await committed.wait()
+        await eventually(both_wait)
+        await call.stop()
+        await call.answer()
+
+    async def go_on(call: NodeCall) -> None:
+        assert await call.vote() == COMMIT
+        await committed.wait()
+        assert await call.vote() == STOP
+        await call.answer()
+
+    cluster.nodes[G1].on("WriteRef", stop_then_answer)
+    for storage in (G2, G3):
+        cluster.nodes[storage].on("WriteRef", go_on)
+    hold_the_same(cluster, *ALL)
+    assert await write(cluster, repository) == OK
+    assert await recorded(cluster, repository) == (ALL_CHANGED, [])
+    assert reasons(cluster) == {Verdict.UPDATED: 2}
+
+
+async def test_deletion_without_votes_outdates_only_who_differs(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    for node in cluster.nodes.values():
+        node.on("WriteRef", silent)
+    hold_the_same(cluster, G1, G2)
+    assert await write(cluster, repository) == OK
+    assert await recorded(cluster, repository) == ({"": 1, G1: 1, G2: 1, G3: 0}, [(G1, G3, "update")])
+    assert reasons(cluster) == {Verdict.UPDATED: 1, Verdict.NO_VOTES: 1}
+    # References may be the same where HEAD is not.
+    hold_the_same(cluster, G2, head=b"refs/heads/other")
+    assert await write(cluster, repository) == OK
+    assert (await cluster.generations(repository))[G2] == 1
+
+
+async def test_node_that_may_still_be_at_work_is_outdated_whatever_it_holds(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    hold_the_same(cluster, *ALL)
+    cluster.nodes[G3].on("WriteRef", failing(StatusCode.UNAVAILABLE, "gone", votes=(AGREED, AGREED)))
+    assert await write(cluster, repository) == OK
+    assert await recorded(cluster, repository) == ({"": 1, G1: 1, G2: 1, G3: 0}, [(G1, G3, "update")])
+    assert cluster.nodes[G3].called("CalculateChecksum") == []
+
+
+async def test_what_no_comparison_sees_outdates(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+    hold_the_same(cluster, *ALL)
+    for node in cluster.nodes.values():
+        node.on("SetCustomHooks", silent)
+    method = "/gitaly.RepositoryService/SetCustomHooks"
+    assert await cluster.status(method, repository_pb2.SetCustomHooksRequest(repository=repository.message)) == OK
+    assert await recorded(cluster, repository) == (PRIMARY_ALONE, JOBS_FOR_BOTH)
+    assert all(node.called("CalculateChecksum") == [] for node in cluster.nodes.values())
 
 
 # --- who goes away ---
