@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from praefect.config.praefect import PraefectConfig
 
 LIMIT_SECONDS = 5.0
+_NAMED = 3
+"""How many missing migrations are named."""
 
 
 class Severity(Enum):
@@ -42,7 +44,15 @@ class Check:
 
 
 class CheckFailedError(PraefectError):
-    """A check failed; the message says why."""
+    """A check failed; the message says why.
+
+    Attributes:
+        hints: what to do about it.
+    """
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.hints = hints
 
 
 def run(invocation: Invocation) -> None:
@@ -53,9 +63,10 @@ def run(invocation: Invocation) -> None:
 
 
 async def _run_checks(config: PraefectConfig, output: Output, *, quiet: bool) -> None:
-    failed = []
+    failed: list[Severity] = []
+    hints: list[str] = []
     for number, check in enumerate(CHECKS, start=1):
-        error = await _run_check(check, config, output, quiet=quiet)
+        error = await _run_check(check, config, output, hints, quiet=quiet)
         output.show(f"{number} of {len(CHECKS)} checks")
         found = {"name": check.name, "severity": check.severity.value, "passed": error is None}
         output.append("checks", found if error is None else {**found, "error": error})
@@ -68,11 +79,13 @@ async def _run_checks(config: PraefectConfig, output: Output, *, quiet: bool) ->
         output.say(f"{len(failed)} check(s) failed, but none are fatal.")
     else:
         output.say(f"{len(failed)} check(s) failed, at least one was fatal.")
-        raise CommandError("checks failed")
+        raise CommandError("checks failed", hints=hints)
 
 
-async def _run_check(check: Check, config: PraefectConfig, output: Output, *, quiet: bool) -> str | None:
-    """Run one check within its limit; return why it failed, None if it did not."""
+async def _run_check(
+    check: Check, config: PraefectConfig, output: Output, hints: list[str], *, quiet: bool
+) -> str | None:
+    """Run one check within its limit; return why it failed, None if it did not, and note what helps."""
     import asyncio
 
     if not check.is_own:
@@ -84,6 +97,7 @@ async def _run_check(check: Check, config: PraefectConfig, output: Output, *, qu
         if check.is_own:
             _announce(check, output, quiet=quiet)
         error = str(exc) or "context deadline exceeded"
+        hints += exc.hints if isinstance(exc, CheckFailedError) else ()
         output.say(f"Failed ({check.severity.value}) error: {error}")
         return error
     if not check.is_own:
@@ -99,12 +113,20 @@ def _announce(check: Check, output: Output, *, quiet: bool) -> None:
 
 
 async def _migrations(config: PraefectConfig, _output: Output) -> None:
-    from praefect.cli.database import open_records
+    from praefect.cli.database import newer_database, open_migrator, open_records
+    from praefect.datastore.migrations import UnknownMigrationError
 
-    async with open_records(config, prefix="") as datastore:
-        missing = await datastore.checks.count_missing_migrations()
+    try:
+        async with open_records(config, prefix="") as datastore:
+            missing = await datastore.checks.count_missing_migrations()
+    except UnknownMigrationError as exc:
+        raise CheckFailedError(str(exc), newer_database(exc)) from exc
     if missing:
-        raise CheckFailedError(f"{missing} migrations have not been run")
+        async with open_migrator(config, prefix="") as migrator:
+            names = [migration.migration_id for migration in await migrator.plan_up()]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        hint = f"praefect sql-migrate applies {', '.join(names[:_NAMED])}{more}"
+        raise CheckFailedError(f"{missing} migrations have not been run", hint)
 
 
 async def _connectivity(config: PraefectConfig, output: Output) -> None:

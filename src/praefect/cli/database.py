@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from praefect.cli.command import CommandError
 from praefect.datastore import DatastoreUnavailableError, QueryError, open_datastore
-from praefect.datastore.migrations import Migrator
+from praefect.datastore.migrations import Migrator, UnknownMigrationError
 from praefect.datastore.pool import connect
 from praefect.domain.repository import Storage, VirtualStorage
 
@@ -34,7 +34,7 @@ async def open_migrator(config: PraefectConfig, *, prefix: str) -> AsyncIterator
     """Connect, for migrations.
 
     Raises:
-        CommandError: there is no connection.
+        CommandError: there is no connection, or the database has a migration that stands in the way.
     """
     try:
         async with asyncio.timeout(OPEN_SECONDS):
@@ -42,7 +42,16 @@ async def open_migrator(config: PraefectConfig, *, prefix: str) -> AsyncIterator
     except (DatastoreUnavailableError, QueryError, TimeoutError) as exc:
         raise CommandError(f"{prefix}send ping: {str(exc) or _OUT_OF_TIME}") from exc
     async with connection:
-        yield Migrator(connection)
+        try:
+            yield Migrator(connection)
+        except UnknownMigrationError as exc:
+            raise CommandError(str(exc), hints=[newer_database(exc)]) from exc
+
+
+def newer_database(error: UnknownMigrationError) -> str:
+    """Say what to do about a database that a newer version has migrated."""
+    helps = "run a version that knows it, or take it back with that version's sql-migrate-down"
+    return f"the database is newer than this version, it has {error.migration_id}; {helps}"
 
 
 @asynccontextmanager

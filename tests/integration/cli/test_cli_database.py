@@ -95,7 +95,11 @@ async def test_a_migration_that_fails_ends_the_run(empty: str, empty_database: D
 async def test_migrations_this_version_does_not_know(migrated: str, connection: Rows) -> None:
     await connection.run("INSERT INTO schema_migrations VALUES ('20990101000000_new', now())")
     assert (await run_praefect("-config", migrated, "sql-migrate")).ok()
-    unknown = "Unable to create migration plan because of ID: unknown migration in database\n"
+    unknown = (
+        "Unable to create migration plan because of 20990101000000_new: unknown migration in database\n"
+        "the database is newer than this version, it has 20990101000000_new; "
+        "run a version that knows it, or take it back with that version's sql-migrate-down\n"
+    )
     assert await run_praefect("-config", migrated, "sql-migrate", "-ignore-unknown=false") == Result(1, "", unknown)
     assert await run_praefect("-config", migrated, "sql-migrate-down", "1") == Result(1, "", unknown)
     status = (await run_praefect("-config", migrated, "sql-migrate-status")).ok()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from praefect.config.praefect import DatabaseConfig
+from praefect.datastore.migrations import load_migrations
 from praefect.proto import server_pb2
 from tests.support.postgres import Rows
 from tests.support.praefect_cli import (
@@ -228,7 +229,9 @@ async def test_checks_of_a_broken_installation(tmp_path: Path, empty_database: D
     nodes = {"gitaly-1": ("tcp://127.0.0.1:1", "")}
     path = write_config(tmp_path / "config.toml", database=empty_database, nodes=nodes)
     result = await run_praefect("-config", str(path), "check", "-q")
-    assert (result.code, result.stderr) == (1, "checks failed\n")
+    names = [migration.migration_id for migration in load_migrations()]
+    hint = f"praefect sql-migrate applies {', '.join(names[:3])} and 40 more"
+    assert (result.code, result.stderr) == (1, f"checks failed\n{hint}\n")
     assert result.stdout.splitlines() == [
         "Checking praefect migrations...Failed (fatal) error: 43 migrations have not been run",
         (
@@ -266,9 +269,10 @@ async def test_checks_without_a_database(tmp_path: Path) -> None:
 async def test_an_unknown_migration_fails_the_check(nodes: Installation, connection: Rows) -> None:
     await connection.run("INSERT INTO schema_migrations VALUES ('20990101000000_new', now())")
     result = await nodes("check", "-q")
+    assert result.stderr.startswith("checks failed\nthe database is newer than this version, it has 20990101000000_new")
     assert result.stdout.splitlines()[0] == (
         "Checking praefect migrations...Failed (fatal) error: "
-        "Unable to create migration plan because of ID: unknown migration in database"
+        "Unable to create migration plan because of 20990101000000_new: unknown migration in database"
     )
 
 

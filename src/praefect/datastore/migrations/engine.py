@@ -32,7 +32,7 @@ class UnknownMigrationError(FailedPreconditionError):
     """
 
     def __init__(self, migration_id: str) -> None:
-        super().__init__("Unable to create migration plan because of ID: unknown migration in database")
+        super().__init__(f"Unable to create migration plan because of {migration_id}: unknown migration in database")
         self.migration_id = migration_id
 
 
