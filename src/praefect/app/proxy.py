@@ -28,7 +28,7 @@ from praefect.config.praefect import PraefectConfig
 from praefect.control.election import Elector
 from praefect.control.health import HealthMonitor
 from praefect.control.manual_election import ManualElector
-from praefect.datastore import Datastore, DatastoreUnavailableError, open_datastore
+from praefect.datastore import Datastore, DatastoreUnavailableError, QueryError, open_datastore
 from praefect.domain.errors import PraefectError
 from praefect.observability.log import get_logger
 from praefect.runtime.completions import Completions
@@ -112,6 +112,7 @@ async def _parts(config: PraefectConfig, version: str) -> AsyncIterator[Parts]:
             open_datastore(config.database, layouts=layouts, observer=metrics.datastore_observer())
         )
         await _check_database(datastore)
+        await _warn_of_migrations(datastore)
         _log.info("database connection established")
         name = praefect_name(config)
         lease = build_lease(datastore, name)
@@ -174,6 +175,22 @@ async def _check_database(datastore: Datastore) -> None:
     except PraefectError as exc:
         _log.error("SQL connection open failed", error=str(exc))
         raise
+
+
+async def _warn_of_migrations(datastore: Datastore) -> None:
+    """Say where the schema is older or newer than this version, which serves nevertheless: an upgrade is no outage."""
+    try:
+        found = await datastore.checks.compare_migrations()
+    except (DatastoreUnavailableError, QueryError) as exc:
+        _log.warning("migrations cannot be compared", error=str(exc))
+        return
+    if found.missing:
+        _log.warning("the database lacks migrations, praefect sql-migrate applies them", migrations=list(found.missing))
+    if found.unknown:
+        _log.warning(
+            "the database has migrations that this version does not know, run a version that does",
+            migrations=list(found.unknown),
+        )
 
 
 def _start_listening_loops(parts: Parts, loops: Loops) -> None:

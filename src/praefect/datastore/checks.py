@@ -8,7 +8,7 @@ import psycopg
 
 from praefect.config.praefect_sections import ConnectionConfig
 from praefect.datastore.errors import DatastoreUnavailableError, QueryError, translate
-from praefect.datastore.migrations import Migrator
+from praefect.datastore.migrations import Differences, Migrator
 from praefect.datastore.pool import Database, connect
 from praefect.datastore.queries import load_queries
 from praefect.datastore.tls_diagnosis import explain_certificate
@@ -81,6 +81,11 @@ class CheckStore:
         """
         async with self._database.connection() as connection:
             return len(await Migrator(connection).plan_up(tolerates_unknown=False))
+
+    async def compare_migrations(self) -> Differences:
+        """Return which migrations the database lacks and which ones only it knows; changes nothing."""
+        async with self._database.connection() as connection:
+            return await Migrator(connection).compare()
 
     async def check_standbys(self) -> None:
         """Tell whether a switch-over would keep all that was recorded; only where one is possible.

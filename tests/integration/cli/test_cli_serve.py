@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from praefect.config.praefect import DatabaseConfig
+from praefect.datastore.migrations import load_migrations
+from tests.support.postgres import Rows
 from tests.support.praefect_cli import Installation, Result, run_praefect, write_config
 
 JSON_LOG = '[logging]\nformat = "json"\n'
@@ -96,6 +98,28 @@ async def test_warnings_are_logged_and_the_server_goes_on(nodes: Installation) -
     assert 'problem="unknown key \\"bogus\\" is ignored"' in output
     assert output.count("equals auth.token: give clients and nodes different secrets") == 3
     assert "external-secret" not in output
+
+
+async def test_a_database_of_another_version_is_warned_of_and_served(nodes: Installation, connection: Rows) -> None:
+    nodes.path.write_text(f"{nodes.path.read_text()}{JSON_LOG}")
+    newest = load_migrations()[-1].migration_id
+    await connection.run("UPDATE schema_migrations SET id = '20990101000000_new' WHERE id = %s", newest)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *("-m", "praefect.cli.main", "-config", str(nodes.path)), stdout=-1, stderr=-1
+    )
+    assert process.stdout is not None
+    said: dict[str, dict[str, Any]] = {}
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            said[json.loads(line)["msg"]] = json.loads(line)
+            if "listening at address" in said:
+                break
+    process.terminate()
+    await process.communicate()
+    lacks = said["the database lacks migrations, praefect sql-migrate applies them"]
+    assert (lacks["level"], lacks["migrations"]) == ("warning", [newest])
+    more = said["the database has migrations that this version does not know, run a version that does"]
+    assert (more["level"], more["migrations"]) == ("warning", ["20990101000000_new"])
 
 
 async def test_no_logger_can_be_made(tmp_path: Path) -> None:

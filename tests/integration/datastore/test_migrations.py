@@ -154,6 +154,17 @@ async def test_unknown_ids_are_borne_on_the_way_up_only(rows: Rows) -> None:
         await migrator.plan_down(1)
 
 
+async def test_differences_are_read_and_nothing_is_written(rows: Rows) -> None:
+    migrator = Migrator(rows.connection)
+    untouched = await migrator.compare()
+    assert (untouched.missing, untouched.unknown) == (tuple(ALL), ())
+    assert await rows.run("SELECT to_regclass('schema_migrations')::text") == [(None,)]
+    await up(rows, limit=2)
+    await rows.run("INSERT INTO schema_migrations VALUES ('20990101000000_future', NULL)")
+    found = await migrator.compare()
+    assert (found.missing, found.unknown) == (tuple(ALL[2:]), ("20990101000000_future",))
+
+
 async def test_status_tells_what_is_where(rows: Rows) -> None:
     await up(rows, limit=1)
     await rows.run("INSERT INTO schema_migrations VALUES ('20990101000000_future', NULL)")

@@ -5,6 +5,7 @@ A row that another Praefect does not know fails its checks: nothing may ever be 
 """
 
 from praefect.datastore.migrations.engine import (
+    Differences,
     MigrationError,
     MigrationStatus,
     Migrator,
@@ -13,6 +14,7 @@ from praefect.datastore.migrations.engine import (
 from praefect.datastore.migrations.files import Migration, load_migrations
 
 __all__ = [
+    "Differences",
     "Migration",
     "MigrationError",
     "MigrationStatus",

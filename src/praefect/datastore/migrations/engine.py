@@ -67,6 +67,14 @@ class MigrationStatus:
     applied_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """What a database lacks of this version's migrations, and what it has beyond them, by id."""
+
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
 class Migrator:
     """Migrates one database over one connection, which must be in autocommit mode."""
 
@@ -107,6 +115,26 @@ class Migrator:
                 applied_at=applied.get(migration_id),
             )
             for migration_id in sorted(known | applied.keys(), key=migration_order)
+        )
+
+    async def compare(self) -> Differences:
+        """Return how the database differs from this version, reading only; without bookkeeping everything is missing.
+
+        Raises:
+            DatastoreUnavailableError, QueryError: The bookkeeping could not be read.
+        """
+        with translated():
+            row = await (await self._connection.execute(_QUERIES["has_bookkeeping"])).fetchone()
+            rows = (
+                await (await self._connection.execute(_QUERIES["list_applied"])).fetchall()
+                if row is not None and row["exists"]
+                else []
+            )
+        known = {migration.migration_id for migration in self._migrations}
+        applied = {str(row["id"]) for row in rows}
+        return Differences(
+            missing=tuple(sorted(known - applied, key=migration_order)),
+            unknown=tuple(sorted(applied - known, key=migration_order)),
         )
 
     async def apply(self, migration: Migration) -> bool:

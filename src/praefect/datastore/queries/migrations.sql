@@ -3,6 +3,11 @@
 -- No locks that matter; two at once may fail on the table's name, and a repetition succeeds.
 CREATE TABLE IF NOT EXISTS schema_migrations (id text PRIMARY KEY, applied_at timestamp with time zone);
 
+-- name: has_bookkeeping
+-- Tells whether the table of applied migrations exists.
+-- No locks.
+SELECT to_regclass('schema_migrations') IS NOT NULL AS exists;
+
 -- name: list_applied
 -- Lists what has been applied.
 -- One snapshot, no locks.
