@@ -122,6 +122,14 @@ async def test_custom_hook_installed_during_a_push_is_heard(node: HookNode, prog
     assert node.voters.stops == 1
 
 
+async def test_custom_hooks_that_cannot_be_read_stop_the_others(node: HookNode, programs: Programs) -> None:
+    (node.path / "custom_hooks").mkdir()
+    (node.path / "custom_hooks" / "update.d").symlink_to("update.d")
+    assert await programs.run("update", "refs/heads/main", ZERO, ONE) == REFUSED
+    assert node.voters.votes == []
+    assert node.voters.stops == 1
+
+
 async def test_answer_of_a_program_that_died_is_not_taken_for_another(node: HookNode, programs: Programs) -> None:
     ask = programs.connection.descriptors[0]
     os.write(ask, f"1 update {ZERO} {ONE} refs/heads/main\n\n".encode())

@@ -60,8 +60,11 @@ class CustomHooks:
         self._directory = directory
 
     async def exist(self, hook: Hook, repository: Path) -> bool:
-        """Tell whether there is any to run."""
-        return bool(await asyncio.to_thread(self._find, hook, repository))
+        """Tell whether there is any to run; also true if running them will say why that cannot be known."""
+        try:
+            return bool(await asyncio.to_thread(self._find, hook, repository))
+        except OSError:
+            return True
 
     async def run(
         self,
