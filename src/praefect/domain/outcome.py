@@ -13,7 +13,8 @@ from typing import Final
 
 from praefect.domain.quorum import VoteResult
 
-_MADE_UP_CODES: Final = frozenset({1, 4, 14})  # CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE
+_CANCELLED: Final = 1
+_MADE_UP_CODES: Final = frozenset({_CANCELLED, 4, 14})  # and DEADLINE_EXCEEDED, UNAVAILABLE
 
 
 class Verdict(StrEnum):
@@ -112,6 +113,14 @@ def find_comparable(outcome: WriteOutcome) -> tuple[str, ...]:
     if not _has_ended(outcome.statuses[outcome.primary]):
         return ()
     return tuple(name for name in judge(outcome).outdated if _has_ended(outcome.statuses[name]))
+
+
+def is_unclear_failure(outcome: WriteOutcome) -> bool:
+    """Return whether the primary failed, and a secondary that was told to stop then may or may not have the change."""
+    status = outcome.statuses[outcome.primary]
+    if status.ok or not _has_ended(status):
+        return False
+    return any(outcome.statuses[name].code == _CANCELLED for name in judge(outcome).outdated)
 
 
 def is_without_effect(outcome: WriteOutcome) -> bool:

@@ -11,9 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from praefect.domain.doubts import Doubt
+from praefect.domain.doubts import Doubt, Sight, sight_of
 from praefect.domain.errors import AbortedError, InternalError, UnavailableError
-from praefect.domain.outcome import Judgement, Verdict, WriteOutcome, find_comparable, is_without_effect, judge
+from praefect.domain.outcome import (
+    Judgement,
+    Verdict,
+    WriteOutcome,
+    find_comparable,
+    is_unclear_failure,
+    is_without_effect,
+    judge,
+)
 from praefect.domain.quorum import VoteResult
 from praefect.domain.replication import Change, DuplicateReplicationEventError, ReplicationJob
 from praefect.domain.repository import (
@@ -120,7 +128,7 @@ class Finalizer:
             raise
 
     async def _conclude(self, write: Write) -> None:
-        if self._doubts is not None and write.doubt is not None and _is_unknown(write):
+        if self._doubts is not None and write.doubt is not None and (_is_unknown(write) or _is_unclear(write)):
             self._doubts.abandon(write.doubt)
             return
         decided = self._decide(write, await self._find_alike(write))
@@ -251,6 +259,12 @@ def _is_unknown(write: Write) -> bool:
     return (
         is_broken and bool(write.route.secondaries) and not write.route.creates and not is_without_effect(write.outcome)
     )
+
+
+def _is_unclear(write: Write) -> bool:
+    """Return whether a refused write is left to a comparison that sees all of it, so that it outdates nobody."""
+    is_seen = sight_of([write.full_method]) is not Sight.NOTHING
+    return is_seen and not write.route.creates and is_unclear_failure(write.outcome)
 
 
 def _choose_survivor(outcome: WriteOutcome) -> str | None:

@@ -80,6 +80,13 @@ def reasons(cluster: Cluster) -> dict[Verdict, int]:
 
 
 async def recorded(cluster: Cluster, repository: Repository) -> tuple[dict[str, int], list[tuple[object, ...]]]:
+    """Return what is recorded when nothing is in doubt any more."""
+
+    async def is_settled() -> bool:
+        # Doubts about writes that changed nothing go with a renewal of the lease.
+        return not await cluster.rows.run("SELECT FROM praefect_own.doubts")
+
+    await eventually(is_settled)
     return await cluster.generations(repository), await cluster.jobs()
 
 
@@ -341,6 +348,16 @@ async def test_post_receive_hook_that_fails_outdates_nobody(cluster: Cluster) ->
     assert await write(cluster, repository) == OK
     assert await recorded(cluster, repository) == (ALL_CHANGED, [])
     assert reasons(cluster) == {Verdict.UPDATED: 2}
+
+
+async def test_update_hook_that_refuses_outdates_nobody(cluster: Cluster) -> None:
+    """Nobody has the change after a committed round of the pre-receive hook; what was cancelled is settled."""
+    repository = await cluster.repository()
+    refused = Status(StatusCode.PERMISSION_DENIED, "update hook")
+    cluster.nodes[G1].on("WriteRef", failing(refused.code, refused.message, votes=(AGREED,)))
+    hold_the_same(cluster, *ALL)
+    assert await write(cluster, repository) == refused
+    assert await recorded(cluster, repository) == (UNCHANGED, [])
 
 
 async def test_deletion_without_votes_outdates_only_who_differs(cluster: Cluster) -> None:
