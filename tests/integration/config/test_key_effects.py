@@ -19,15 +19,22 @@ from praefect.app.proxy_metrics import ProxyMetrics
 from praefect.app.proxy_parts import layouts_of, listen_addresses, node_addresses, node_options, server_tls
 from praefect.app.telemetry import Telemetry
 from praefect.config.praefect import PraefectConfig, PrometheusConfig, load
-from praefect.config.praefect_sections import DatabaseConfig, ReconciliationConfig, RepositoriesCleanupConfig
+from praefect.config.praefect_sections import (
+    DatabaseConfig,
+    ReconciliationConfig,
+    ReplicationConfig,
+    RepositoriesCleanupConfig,
+)
 from praefect.config.schema import keys
+from praefect.observability.log import capture
 from praefect.proto import health_pb2
 from praefect.runtime.signals import ShutdownError
 from praefect.transport.dial import open_channel
 from praefect.transport.grpc.channel import Channel
 from praefect.transport.grpc.status import leading_error
 from praefect.transport.http2 import engine
-from tests.support.scripted_cluster import G1, running_cluster
+from tests.support.scripted_cluster import G1, G2, G3, VS, running_cluster
+from tests.support.scripted_node import hang
 
 TESTS = Path(__file__).parents[2]
 HERE = "integration/config/test_key_effects.py"
@@ -82,6 +89,8 @@ SHOWN_BY = {
     "database.host_no_proxy": DIRECT,
     "database.port_no_proxy": DIRECT,
     "database.outage_reads_max_age": "unit/datastore/test_consistent_storages_cache.py::test_frozen_entries_expire",
+    "replication.batch_size": f"{HERE}::test_workers_take_batches",
+    "replication.parallel_storage_processing_workers": f"{HERE}::test_workers_take_batches",
     "reconciliation.scheduling_interval": f"{METRICS}::test_metrics_of_what_is_off_are_absent",
     "reconciliation.histogram_buckets": f"{HERE}::test_buckets",
     "background_verification.verification_interval": f"{METRICS}::test_metrics_of_what_is_off_are_absent",
@@ -105,6 +114,10 @@ SHOWN_BY = {
     "prometheus.grpc_latency_buckets": f"{HERE}::test_buckets",
     "logging.format": "unit/observability/test_log.py::test_configured_format_level_and_stream_are_used",
     "logging.level": "unit/observability/test_log.py::test_configured_format_level_and_stream_are_used",
+    "sentry.sentry_dsn": "integration/proxy/test_error_reports.py::test_failures_made_here_are_reported_and_no_others",
+    "sentry.sentry_environment": (
+        "integration/proxy/test_error_reports.py::test_failures_made_here_are_reported_and_no_others"
+    ),
     "yamux.maximum_stream_window_size_bytes": NODES,
     "yamux.accept_backlog": NODES,
     "http2.engine": NODES,
@@ -116,12 +129,43 @@ WITHOUT_EFFECT = {
     "failover.monitor_interval": "upstream's legacy electors only",
 }
 
-NOT_SHOWN = {
-    "replication.batch_size": "the worker is tested with batches, its place in the configuration is not",
-    "replication.parallel_storage_processing_workers": "the same",
-    "sentry.sentry_dsn": "Sentry is not built",
-    "sentry.sentry_environment": "Sentry is not built",
+OWN_KEYS = {
+    "virtual_storage[].minimum_copies",
+    "virtual_storage[].node[].primary",
+    "database.outage_reads_max_age",
+    "failover.prefer_designated",
+    "failover.manual",
+    "http2.engine",
 }
+"""Those that upstream does not have."""
+
+UPSTREAM = """
+listen_addr tls_listen_addr socket_path prometheus_listen_addr graceful_stop_timeout memory_queue_enabled config_command
+i_understand_my_election_strategy_is_unsupported_and_will_be_removed_without_warning
+virtual_storage[]. name default_replication_factor
+virtual_storage[].node[]. storage address token
+auth. token transitioning token_file
+tls. certificate_path key_path key min_version
+database. host port user password dbname sslmode sslcert sslkey sslrootcert host_no_proxy port_no_proxy
+database.session_pooled. host port user password dbname sslmode sslcert sslkey sslrootcert
+replication. batch_size parallel_storage_processing_workers
+reconciliation. scheduling_interval histogram_buckets
+background_verification. verification_interval delete_invalid_records
+repositories_cleanup. check_interval run_interval repositories_in_batch
+failover. enabled election_strategy bootstrap_interval monitor_interval
+failover. error_threshold_window write_error_threshold_count read_error_threshold_count
+prometheus. scrape_timeout grpc_latency_buckets
+logging. format level
+sentry. sentry_dsn sentry_environment
+yamux. maximum_stream_window_size_bytes accept_backlog
+"""
+"""The keys of upstream's reference, written down by hand: a section that ends in a dot, then its keys."""
+
+
+def _listed(text: str) -> Iterator[str]:
+    for line in text.split("\n"):
+        first, *rest = line.split() or [""]
+        yield from (f"{first}{key}" for key in rest) if first.endswith(".") else (key for key in (first, *rest) if key)
 
 
 def _keys(section: type[Any], above: str = "") -> Iterator[str]:
@@ -151,8 +195,10 @@ token = "of-the-node"
 
 class TestTable:
     def test_table_has_every_key_once(self) -> None:
-        lists = [*SHOWN_BY, *WITHOUT_EFFECT, *NOT_SHOWN]
-        assert sorted(lists) == sorted(_keys(PraefectConfig))
+        assert sorted([*SHOWN_BY, *WITHOUT_EFFECT]) == sorted(_keys(PraefectConfig))
+
+    def test_keys_are_upstream_s_and_ours(self) -> None:
+        assert sorted([*_listed(UPSTREAM), *OWN_KEYS]) == sorted(_keys(PraefectConfig))
 
     @pytest.mark.parametrize("shown_by", sorted(set(SHOWN_BY.values())))
     def test_what_shows_a_key_exists(self, shown_by: str) -> None:
@@ -309,3 +355,38 @@ async def test_unknown_repositories_are_looked_for(database: DatabaseConfig) -> 
     async with running_cluster(database, repositories_cleanup=longer) as cluster:
         await cluster.parts.health.run_once()
         assert cluster.nodes[G1].called("WalkRepos") == []
+
+
+ENQUEUE = """
+WITH target AS (SELECT %s AS storage, %s AS relative_path, %s AS repository_id, %s AS source),
+lock AS (
+  INSERT INTO replication_queue_lock (id) SELECT 'default|' || storage || '|' || relative_path FROM target RETURNING id
+)
+INSERT INTO replication_queue (lock_id, job)
+SELECT lock.id, jsonb_build_object(
+  'virtual_storage', 'default', 'relative_path', relative_path, 'target_node_storage', storage,
+  'source_node_storage', source, 'repository_id', repository_id, 'change', 'update'
+) FROM target, lock
+"""
+
+
+async def test_workers_take_batches(database: DatabaseConfig) -> None:
+    replication = ReplicationConfig(batch_size=2, parallel_storage_processing_workers=2)
+    with capture() as lines:
+        async with running_cluster(database, replication=replication) as cluster:
+            for storage in (G2, G3):
+                cluster.nodes[storage].on("ReplicateRepository", hang)
+            repositories = [await cluster.repository(f"{number}.git", replicas={G1: 0}) for number in range(3)]
+            async with cluster.rows.connection.transaction():  # so that no worker sees half of them
+                for storage in (G2, G3):
+                    for repository in repositories:
+                        await cluster.rows.run(ENQUEUE, storage, repository.relative_path, repository.id, G1)
+            cluster.parts.job_enqueued(VS)
+            for storage in (G2, G3):
+                await cluster.nodes[storage].wait_called("ReplicateRepository")
+            taken = await cluster.rows.run(
+                "SELECT job->>'target_node_storage', count(*) FROM replication_queue WHERE state = 'in_progress' "
+                "GROUP BY 1 ORDER BY 1"
+            )
+    assert taken == [(G2, 2), (G3, 2)]
+    assert [line["msg"] for line in lines].count("processing started") == 2
