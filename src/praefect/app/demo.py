@@ -23,6 +23,7 @@ from praefect.transport.grpc.status import leading_error
 
 DEMO_PROJECT = "demo"
 RESTART_SECONDS = 10.0
+_EXPECTED = (PraefectError, OSError, aiohttp.ClientError)
 
 
 class MissingPrerequisiteError(FailedPreconditionError):
@@ -154,9 +155,9 @@ def main(options: DemoOptions) -> int:
     console = Console()
     try:
         return asyncio.run(run(options, console))
-    except (PraefectError, ExceptionGroup) as exc:
+    except (*_EXPECTED, ExceptionGroup) as exc:
         error = leading_error(exc)
-        if not isinstance(error, PraefectError):
+        if not isinstance(error, _EXPECTED):
             raise
-        _say(console, f"praefect demo: {error}")
+        _say(console, f"praefect demo: {str(error) or type(error).__name__}")
         return 1
