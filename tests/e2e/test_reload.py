@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,6 +169,44 @@ async def _next(call: TypedCall[commit_pb2.CheckObjectsExistResponse]) -> commit
     answer = await call.receive()
     assert answer is not None
     return answer
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What a service manager would hear of all programs that are started."""
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(address))
+        listening.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        yield listening
+
+
+async def test_service_manager_hears_of_every_step(manager: socket.socket, reloadable: ReloadableCluster) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def told() -> list[str]:
+        async with asyncio.timeout(60):
+            return (await loop.sock_recv(manager, 1000)).decode().split("\n")
+
+    started: list[list[str]] = []
+    with suppress(BlockingIOError):
+        while message := manager.recv(1000):
+            started.append(message.decode().split("\n"))
+    assert started
+    assert all(message == ["READY=1"] for message in started)
+
+    former = await reloadable.praefect.reload()
+    begun = await told()
+    assert begun[0] == "RELOADING=1"
+    assert begun[1].startswith("MONOTONIC_USEC=")
+    assert await told() == [f"MAINPID={reloadable.praefect.pid}", "READY=1"]
+    await wait_for_end(former)
+
+    successor = reloadable.praefect.pid
+    os.kill(successor, signal.SIGTERM)
+    assert await told() == ["STOPPING=1"]
+    await wait_for_end(successor)
 
 
 async def test_successor_that_cannot_start_changes_nothing(reloadable: ReloadableCluster) -> None:
