@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from praefect.control.compare import Comparer
 from praefect.control.doubts import DoubtSettler, Settled
+from praefect.control.holds import WriteHolds
 from praefect.control.lease import Lease
 from praefect.control.replica_states import ReplicaStates
 from praefect.datastore import Datastore
@@ -37,6 +38,7 @@ class ProxyDoubts:
     lease: Lease
     settler: DoubtSettler
     comparer: Comparer
+    holds: WriteHolds
     records: DoubtStore
     repositories: RepositoryStore
 
@@ -46,6 +48,7 @@ class ProxyDoubts:
 
     async def wait_writable(self, virtual_storage: VirtualStorage, relative_path: RelativePath) -> None:
         """Settle what is known to be unsettled; raise RepositoryReadOnlyError where replicas differ."""
+        await self.holds.wait(virtual_storage, relative_path)
         await self.comparer.check_writable(virtual_storage, relative_path)
         repository_id = self.settler.find_unsettled(virtual_storage, relative_path)
         if repository_id is not None:
@@ -152,6 +155,7 @@ async def open_doubts(
                 lease=lease,
                 settler=settler,
                 comparer=comparer,
+                holds=WriteHolds(writes=datastore.doubts),
                 records=datastore.doubts,
                 repositories=datastore.repositories,
             )

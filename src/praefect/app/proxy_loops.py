@@ -124,6 +124,7 @@ def _start_replication(parts: Parts, loops: Loops) -> ReplicationManager:
             records=datastore.repositories,
             wait_copyable=parts.doubts.settler.wait_copyable,
             record_copy=parts.doubts.record_copy,
+            hold_writes=None if parts.doubts.lease.is_off else parts.doubts.holds.hold,
         ),
         batch_size=config.replication.batch_size,
         workers=config.replication.parallel_storage_processing_workers,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +81,7 @@ class Replicator:
     records: ReplicaRecords
     wait_copyable: Callable[[VirtualStorage, RelativePath], Awaitable[None]] | None = None  # raises if it may not be
     record_copy: Callable[[RepositoryId, Storage, RelativePath, int], Awaitable[None]] | None = None  # tells writes too
+    hold_writes: Callable[[VirtualStorage, RelativePath, RepositoryId], AbstractAsyncContextManager[None]] | None = None
 
     async def process(self, event: ReplicationEvent) -> None:
         """Do one job.
@@ -104,13 +106,28 @@ class Replicator:
         metadata = [("x-gitlab-correlation-id", event.correlation_id)]
         match job.change:
             case Change.UPDATE | Change.CREATE:
-                await self._update(job, replica_path, target, metadata)
+                if await self._update(job, replica_path, target, metadata):
+                    await self._catch_up(job, replica_path, target, metadata)
             case Change.DELETE | Change.DELETE_REPLICA:
                 await self._delete(job, replica_path, target, metadata)
 
-    async def _update(
+    async def _catch_up(
         self, job: ReplicationJob, replica_path: ReplicaPath, target: Channel, metadata: list[tuple[str, str]]
     ) -> None:
+        """Copy once more, with new writes held back, what was written during the copy; else it would never end."""
+        if self.hold_writes is None or job.source_node_storage is None:
+            return
+        generation, copied = await self.records.get_replica_generations(
+            job.repository_id, job.source_node_storage, job.target_node_storage
+        )
+        if generation is not None and copied is not None and copied < generation:
+            async with self.hold_writes(job.virtual_storage, job.relative_path, job.repository_id):
+                await self._update(job, replica_path, target, metadata)
+
+    async def _update(
+        self, job: ReplicationJob, replica_path: ReplicaPath, target: Channel, metadata: list[tuple[str, str]]
+    ) -> bool:
+        """Copy what the source holds, if that is newer; return whether it was copied and recorded."""
         source_storage = job.source_node_storage
         source = None if source_storage is None else self.nodes.channel(job.virtual_storage, source_storage)
         if source is None or source_storage is None:
@@ -129,7 +146,7 @@ class Replicator:
                 error=f'attempted downgrading storage "{job.target_node_storage}" from generation '
                 f"{target_generation} to {-1 if generation is None else generation}",
             )
-            return
+            return False
         server = self.nodes.server_info(job.virtual_storage, source_storage)
         servers = base64.b64encode(json.dumps({source_storage: server}, separators=(",", ":")).encode()).decode()
         metadata = [*metadata, ("gitaly-servers", servers)]
@@ -151,12 +168,13 @@ class Replicator:
                     replication_job_source=source_storage,
                     replication_job_target=job.target_node_storage,
                 )
-                return
+                return False
             raise JobFailedError(f"failed to create repository: {exc.chain_text}") from exc
         await _align_pool(source, source_repository, target, target_repository, metadata)
         if generation is not None:
             record = self.record_copy or self.records.set_generation
             await record(job.repository_id, job.target_node_storage, job.relative_path, generation)
+        return generation is not None
 
     async def _delete(
         self, job: ReplicationJob, replica_path: ReplicaPath, target: Channel, metadata: list[tuple[str, str]]

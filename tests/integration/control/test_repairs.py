@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -10,14 +11,16 @@ import pytest
 
 from praefect.config.praefect import ReconciliationConfig
 from praefect.config.praefect_sections import DatabaseConfig
+from praefect.domain.repository import RelativePath
 from praefect.observability.log import capture
 from praefect.proto import objectpool_pb2, repository_pb2, shared_pb2
-from praefect.transport.grpc.status import StatusCode
+from praefect.transport.grpc.status import Status, StatusCode
 from tests.support.eventually import eventually
-from tests.support.scripted_cluster import G1, G2, G3, NODE_TOKEN, Cluster, Repository, running_cluster
-from tests.support.scripted_node import agree, answering, failing, hang
+from tests.support.scripted_cluster import G1, G2, G3, NODE_TOKEN, VS, Cluster, Repository, running_cluster
+from tests.support.scripted_node import NodeCall, agree, answering, failing, hang
 
 REPLICATE = "ReplicateRepository"
+WRITE = "/gitaly.RepositoryService/WriteRef"
 
 
 async def enqueue(
@@ -315,6 +318,55 @@ async def test_every_job_of_a_batch_is_done(cluster: Cluster) -> None:
     await wait_done(cluster)
     for repository in repositories:
         assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1}
+
+
+# --- a repository that is being written ---
+
+
+async def test_copy_catches_up_with_writes_that_wait_for_its_last_step(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("praefect.control.holds.HOLD_SECONDS", 60.0)
+    monkeypatch.setattr("praefect.control.holds.DRAIN_SECONDS", 60.0)
+    repository = await cluster.repository(generation=1, replicas={G1: 1, G2: 1, G3: 0})
+    request = repository_pb2.WriteRefRequest(repository=repository.message, ref=b"refs/heads/main", revision=b"1" * 40)
+    waiting: list[asyncio.Task[Status]] = []
+    seen: list[tuple[int, bool]] = []
+
+    async with asyncio.TaskGroup() as group:
+
+        async def write_meanwhile(call: NodeCall) -> None:
+            writes = len(cluster.nodes[G1].called("WriteRef"))
+            if not waiting:
+                # The first copy: the write goes on, and leaves the target behind.
+                waiting.append(group.create_task(cluster.status(WRITE, request), name="during the first copy"))
+                await waiting[0]
+            else:
+                waiting.append(group.create_task(cluster.status(WRITE, request), name="during the last"))
+                await eventually(is_held)
+                seen.append((len(cluster.nodes[G1].called("WriteRef")) - writes, waiting[-1].done()))
+            await call.answer()
+
+        async def is_held() -> bool:
+            return any(event._waiters for event in cluster.parts.doubts.holds._held.values())
+
+        cluster.nodes[G3].on(REPLICATE, write_meanwhile)
+        await enqueue(cluster, repository, target=G3)
+        await wait_done(cluster)
+    assert seen == [(0, False)]
+    assert [task.result().ok for task in waiting] == [True, True]
+    assert len(cluster.nodes[G3].called(REPLICATE)) == 2
+    # The write that waited counts on the copy.
+    assert await cluster.generations(repository) == {"": 3, G1: 3, G2: 3, G3: 3}
+    assert len(cluster.nodes[G3].called("WriteRef")) == 1
+
+
+async def test_writes_do_not_wait_for_a_copy_that_takes_long(cluster: Cluster) -> None:
+    repository = await cluster.repository(generation=1, replicas={G1: 1, G2: 1, G3: 0})
+    holds = cluster.parts.doubts.holds
+    async with holds.hold(VS, RelativePath("a.git"), repository.id):
+        await holds.wait(VS, RelativePath("a.git"))  # the time is up before the block is over
+        await holds.wait(VS, RelativePath("a.git"))
 
 
 # --- the reconciler ---
