@@ -111,6 +111,7 @@ class ReadForwarder:
                 first = rewrite_repository(request.method, request.message, storage, route.replica_path, None)
                 leg = Leg(call=self._calls.prepare(call, virtual_storage, storage, metadata), first=first)
                 try:
+                    await self._calls.reach(virtual_storage, storage)
                     legs[storage] = Leg(call=await stack.enter_async_context(leg.call), first=leg.first)
                 except StatusError as exc:
                     self._calls.note_refusal(virtual_storage, storage, exc.status)

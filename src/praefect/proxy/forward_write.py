@@ -164,6 +164,7 @@ class _Participants:
         own = transaction_metadata(metadata, self._transaction, storage, primary=storage == self._route.primary)
         upstream = self._calls.prepare(self._call, self._request.virtual_storage, storage, own)
         try:
+            await self._calls.reach(self._request.virtual_storage, storage)
             await stack.enter_async_context(upstream)
         except StatusError as exc:
             self._calls.note_refusal(self._request.virtual_storage, storage, exc.status)

@@ -17,9 +17,13 @@ from praefect.transport.grpc.relay import DestinationOutcome, RelayOutcome, rela
 from praefect.transport.grpc.server_call import ServerCall
 from praefect.transport.grpc.status import Status, StatusCode, StatusError
 
+REACH_SECONDS = 2.0
+"""Within this time a connection is made to a node that lives; calls do not wait for one that has stopped."""
 LIFE_SECONDS = 1.5
 """A node that has said something within this time lives: healthy ones are heard from more often, and a silent one is
 given up only later."""
+
+_TOO_SLOW = Status(StatusCode.UNAVAILABLE, 'connection error: desc = "transport: Error while dialing: i/o timeout"')
 
 
 class NodeUnreachableError(UnavailableError):
@@ -63,6 +67,21 @@ class NodeCalls:
             raise StatusError(StatusCode.INTERNAL, f'no connection to node "{virtual_storage}"/"{storage}"')
         return channel.call(call.method, metadata=metadata, deadline=call.deadline)
 
+    async def reach(self, virtual_storage: VirtualStorage, storage: Storage) -> None:
+        """Make a connection to a node unless there is one.
+
+        Raises:
+            StatusError: UNAVAILABLE, it cannot be made or not in time.
+        """
+        channel = self.nodes.channel(virtual_storage, storage)
+        if channel is None or channel.connected:
+            return
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                await channel.connect()
+        except TimeoutError as exc:
+            raise _TOO_SLOW.error() from exc
+
     def note_refusal(self, virtual_storage: VirtualStorage, storage: Storage, status: Status) -> None:
         """Take a stream that could not be opened as evidence against the node.
 
@@ -100,6 +119,7 @@ class NodeCalls:
         """
         upstream = self.prepare(call, *target, metadata)
         try:
+            await self.reach(*target)
             await upstream.open()
         except StatusError as exc:
             self.note_refusal(*target, exc.status)

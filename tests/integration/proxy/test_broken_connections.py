@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from praefect.control.health import HealthMonitor
+from praefect.domain.repository import Storage
 from praefect.proto import commit_pb2, ref_pb2, remote_pb2, repository_pb2, shared_pb2
 from praefect.proxy.forward import RESENDABLE
 from praefect.transport.grpc.status import OK, Status, StatusCode
@@ -194,6 +196,28 @@ async def test_silent_secondary_is_not_waited_for(cluster: Cluster) -> None:
     assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
     assert (G1, G3, "update") in await cluster.jobs()
     cluster.nodes[G3].gate.speak()
+
+
+@pytest.mark.parametrize("silent", [G1, G3])
+async def test_node_that_stops_before_a_write_is_sent_is_not_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, silent: Storage
+) -> None:
+    """Its connection is gone, and a new one is accepted by the kernel of a process that has stopped."""
+    repository = await cluster.repository()
+    channel = cluster.parts.nodes.channel(VS, silent)
+    assert channel is not None
+    assert channel.connection is not None
+    monkeypatch.setattr(HealthMonitor, "healthy_storages", lambda _self, _virtual_storage: ALL)
+    cluster.nodes[silent].gate.silence()
+    channel.connection.abort()
+    status = await write(cluster, repository)
+    if silent == G1:
+        assert status.code is StatusCode.UNAVAILABLE
+        assert await cluster.generations(repository) == {"": 0, G1: 0, G2: 0, G3: 0}
+    else:
+        assert status == OK
+        assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
+    cluster.nodes[silent].gate.speak()
 
 
 async def test_unreachable_primary_refuses_a_write_for_certain(cluster: Cluster) -> None:
