@@ -176,12 +176,14 @@ async def test_calls_that_do_not_end_are_cut_off(database: DatabaseConfig, *, fo
                 cluster.stop.receive(signal.SIGTERM)
 
     async with asyncio.TaskGroup() as tasks:
-        with pytest.raises(ExceptionGroup) as stopped:
+        with pytest.raises(ExceptionGroup) as stopped, capture() as lines:
             await run(tasks)
     error = leading_error(stopped.value)
     assert isinstance(error, ShutdownError)
     assert str(error) == f'received signal "terminated": wait: {reason}'
     assert calls[0].result() == Status(StatusCode.CANCELLED, "server is stopping")
+    waited = [(line["msg"], line.get("signal")) for line in lines if str(line["msg"]).startswith("wait: ")]
+    assert waited == [("wait: signal received", 15) if forced else ("wait: grace period ticker ticked", None)]
 
 
 async def test_write_in_flight_is_recorded_before_praefect_ends(database: DatabaseConfig) -> None:

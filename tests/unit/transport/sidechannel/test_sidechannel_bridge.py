@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from praefect.domain.errors import PraefectError
+from praefect.observability.log import capture
 from praefect.transport.peer import Peer
 from praefect.transport.sidechannel import (
     Bridge,
@@ -157,11 +158,15 @@ async def test_client_that_closes_early_is_the_end_of_input_for_the_node(joined:
 
 
 async def test_reset_by_the_client_is_a_reset_for_the_node(joined: Joined) -> None:
-    joined.client.abort()
-    with pytest.raises(SidechannelBrokenError, match="connection reset"):
-        await joined.node.read()
-    with pytest.raises(SidechannelBridgeError, match="connection reset"):
-        await joined.bridge.finish()
+    with capture() as lines:
+        joined.client.abort()
+        with pytest.raises(SidechannelBrokenError, match="connection reset"):
+            await joined.node.read()
+        with pytest.raises(SidechannelBridgeError, match="connection reset"):
+            await joined.bridge.finish()
+    [line] = [line for line in lines if line["msg"] == "sidechannel proxying failed"]
+    assert line["level"] == "error"
+    assert "connection reset" in str(line["error"])
 
 
 async def test_reset_by_the_node_is_a_reset_for_the_client(joined: Joined) -> None:
