@@ -187,13 +187,15 @@ class MixedCluster:
 
 
 @asynccontextmanager
-async def run_mixture(directory: Path, mixture: Mixture, *, praefects: int = 1) -> AsyncIterator[MixedCluster]:
+async def run_mixture(
+    directory: Path, mixture: Mixture, *, praefects: int = 1, reconciliation: str = "1s"
+) -> AsyncIterator[MixedCluster]:
     """Run a cluster of upstream's parts and ours."""
     programs = mixture.programs()
     options = ClusterOptions(
         directory=directory,
         praefects=praefects,
-        reconciliation_interval="1s",
+        reconciliation_interval=reconciliation,
         postgres_settings=UNSAFE_BUT_FAST,
         programs=programs,
     )
