@@ -11,10 +11,10 @@ from praefect.domain.replication import Change, ReplicationJob
 from praefect.domain.repository import RelativePath, RepositoryId
 from praefect.observability.log import capture
 from praefect.proto import praefect_pb2, repository_pb2
-from praefect.transport.grpc.status import StatusCode
+from praefect.transport.grpc.status import StatusCode, StatusError
 from tests.support.eventually import eventually
 from tests.support.scripted_cluster import G1, G2, G3, VS, Cluster, Repository
-from tests.support.scripted_node import answering, failing
+from tests.support.scripted_node import NodeCall, answering, failing
 
 STREAM, UNARY = "praefect.StreamServerInterceptor", "praefect.UnaryServerInterceptor"
 
@@ -75,6 +75,23 @@ async def test_secondary_that_fails_after_its_vote(cluster: Cluster) -> None:
     failed = the(lines, "proxying to secondary failed")
     assert (failed["level"], failed["component"], failed["gitaly_storage"]) == ("error", STREAM, G3)
     assert failed["error"] == "rpc error: code = Internal desc = disk on fire"
+
+
+async def test_secondary_that_fails_once_the_others_have_decided(cluster: Cluster) -> None:
+    repository = await cluster.repository()
+
+    async def fail_late(_call: NodeCall) -> None:
+        await cluster.nodes[G1].wait_ended("WriteRef")
+        raise StatusError(StatusCode.INTERNAL, "disk on fire")
+
+    cluster.nodes[G3].on("WriteRef", fail_late)
+    with capture() as lines:
+        await cluster.status(
+            "/gitaly.RepositoryService/WriteRef", repository_pb2.WriteRefRequest(repository=repository.message)
+        )
+    line = the(lines, "canceling secondary voter failed")
+    assert (line["level"], line["component"], line["gitaly_storage"]) == ("error", STREAM, G3)
+    assert line["error"] == "cancel vote: subtransaction was already finished"
 
 
 async def test_notification_that_nobody_understands(cluster: Cluster) -> None:

@@ -70,6 +70,11 @@ METRICS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "process_open_fds": ("gauge", (), ()),
     "process_resident_memory_bytes": ("gauge", (), ()),
     "process_start_time_seconds": ("gauge", (), ()),
+    "process_network_receive_bytes_total": ("counter", (), ()),
+    "process_network_transmit_bytes_total": ("counter", (), ()),
+    "gitlab_build_info": ("gauge", ("go_version", "module_path", "module_version"), ()),
+    "go_goroutines": ("gauge", (), ()),
+    "go_info": ("gauge", ("version",), ()),
     "promhttp_metric_handler_requests_in_flight": ("gauge", (), ()),
     "promhttp_metric_handler_requests_total": ("counter", ("code",), ()),
 }

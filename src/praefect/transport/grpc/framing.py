@@ -77,7 +77,7 @@ class MessageCounter:
             data, position = self._prefix + data, 0
             size = len(data)
         while size - position >= PREFIX_BYTES:
-            position += PREFIX_BYTES + int.from_bytes(data[position + 1 : position + PREFIX_BYTES], "big")
+            position += PREFIX_BYTES + _PREFIX.unpack_from(data, position)[1]
             self.count += 1
         self._skip = max(0, position - size)
         self._prefix = bytes(data[position:])
