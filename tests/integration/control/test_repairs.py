@@ -11,6 +11,7 @@ import pytest
 
 from praefect.config.praefect import ReconciliationConfig
 from praefect.config.praefect_sections import DatabaseConfig
+from praefect.control.replication import StaleJobs
 from praefect.domain.repository import RelativePath
 from praefect.observability.log import capture
 from praefect.proto import objectpool_pb2, repository_pb2, shared_pb2
@@ -306,6 +307,22 @@ async def test_job_in_work_does_not_outlive_praefect(database: DatabaseConfig) -
         allow_repairs(cluster)
         await wait_done(cluster)
         assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1}
+
+
+async def test_job_of_a_killed_praefect_is_done_by_another(cluster: Cluster) -> None:
+    allow_repairs(cluster)
+    repository = await cluster.repository(generation=1, replicas={G1: 1, G2: 0})
+    await cluster.lose(G2)  # so that nobody here takes the job
+    await enqueue(cluster, repository)
+    assert len(await cluster.parts.datastore.queue.dequeue(VS, G2, 1)) == 1
+    await cluster.find(G2)
+    assert await cluster.rows.run("SELECT state::text FROM replication_queue") == [("in_progress",)]
+    await cluster.rows.run("UPDATE replication_queue_job_lock SET triggered_at = triggered_at - interval '11 seconds'")
+    stale_jobs = StaleJobs(queue=cluster.parts.datastore.queue, freed=lambda: cluster.parts.job_enqueued(VS))
+    await stale_jobs.run_once()
+    await wait_done(cluster)
+    assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1}
+    assert len(cluster.nodes[G2].called(REPLICATE)) == 1
 
 
 async def test_every_job_of_a_batch_is_done(cluster: Cluster) -> None:

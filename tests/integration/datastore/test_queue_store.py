@@ -248,7 +248,7 @@ async def test_missing_keys_are_borne(datastore: Datastore, connection: Rows) ->
 
 
 async def silence(connection: Rows) -> None:
-    await connection.run("UPDATE replication_queue_job_lock SET triggered_at = triggered_at - interval '61 seconds'")
+    await connection.run("UPDATE replication_queue_job_lock SET triggered_at = triggered_at - interval '11 seconds'")
 
 
 async def test_jobs_of_a_silent_worker_are_put_back(datastore: Datastore, connection: Rows) -> None:
