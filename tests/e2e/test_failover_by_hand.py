@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,39 @@ async def test_a_node_is_emptied_and_stopped_without_a_failed_push(own: ClusterC
     assert metadata.primary == old
     again = await own.clone("app", tmp_path, "again")
     assert (await git(again, "rev-parse", "HEAD")).ok().output == head
+
+
+async def test_with_failover_by_hand_the_refused_write_names_the_command_that_helps(
+    own: ClusterClient, tmp_path: Path
+) -> None:
+    config = own.cluster.layout.praefect_config
+    config.write_text(f"{config.read_text()}\n[failover]\nmanual = true\n")
+    await own.cluster.child("praefect").stop()
+    await own.cluster.start_praefect()
+    project = await own.create_project("app")
+    work = await own.clone("app", tmp_path)
+    old = (await own.metadata(project["id"])).primary
+    own.cluster.child(old).kill()
+    await own.cluster.child(old).wait()
+    await commit_file(work, "a.txt", "a\n")
+
+    refusals: list[str] = []
+
+    async def refused_by_hand() -> bool:
+        refusals.append((await own.push(work)).errors)
+        return "(failover.manual)" in refusals[-1]
+
+    await eventually(refused_by_hand, within_seconds=60)
+    assert f'"{old}" is down' in refusals[-1]
+    await own.clone("app", tmp_path, "read")
+    assert (await own.metadata(project["id"])).primary == old
+
+    advice = re.search(r"praefect failover (-.* -apply)", refusals[-1])
+    assert advice is not None, refusals[-1]
+    new = next(name for name in own.cluster.layout.node_names if name != old)
+    words = advice[1].replace("STORAGE", new).split()
+    assert words[:2] == ["-virtual-storage", VIRTUAL_STORAGE]
+    code, output = await failover(own, *words[2:])
+    assert (code, f"{old} -> {new}" in output) == (0, True), output
+    (await own.push(work)).ok()
+    assert (await own.metadata(project["id"])).primary == new

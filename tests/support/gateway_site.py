@@ -144,6 +144,7 @@ class PretendedNode:
         began: set when a fetch or push has begun; those never end by themselves but by ``failures``.
         ended: set when it has been cancelled.
         answer: what a push answers before it fails or waits.
+        advertisement: what it says of its references, to fetches and to pushes.
     """
 
     failures: dict[str, PraefectError] = field(default_factory=dict)
@@ -151,6 +152,7 @@ class PretendedNode:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     answer: bytes = b""
+    advertisement: bytes = b""
     on_call: Callable[[str], None] = lambda _name: None
 
     def _note(self, call: ServerCall) -> None:
@@ -192,6 +194,14 @@ class PretendedNode:
     ) -> server_pb2.ServerInfoResponse:
         self._note(call)
         return server_pb2.ServerInfoResponse()
+
+    async def info_refs_upload_pack(
+        self, _request: smarthttp_pb2.InfoRefsRequest, call: ServerCall
+    ) -> AsyncIterator[smarthttp_pb2.InfoRefsResponse]:
+        self._note(call)
+        yield smarthttp_pb2.InfoRefsResponse(data=self.advertisement)
+
+    info_refs_receive_pack = info_refs_upload_pack
 
     async def post_upload_pack_with_sidechannel(
         self, _request: smarthttp_pb2.PostUploadPackWithSidechannelRequest, call: ServerCall

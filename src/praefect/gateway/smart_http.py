@@ -1,7 +1,9 @@
 """Smart HTTP for git clients: reference advertisement, upload-pack over a sidechannel, receive-pack.
 
 A push is over for git only when its RPC has ended OK: until then the response's body is not ended but, on failure, the
-connection is broken. Source: git's gitprotocol-http manual page and the node reference on the HTTP front end.
+connection is broken. Of a POST that fails git shows nothing but the number of the HTTP status; so what its user has to
+know is said in git's own protocol, as long as nothing else was. Source: git's gitprotocol-http and gitprotocol-pack
+manual pages and the node reference on the HTTP front end.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Self
 
@@ -34,6 +37,9 @@ from praefect.transport.sidechannel import SidechannelClient
 CHUNK_BYTES = 64 << 10
 UPLOAD_PACK, RECEIVE_PACK = "git-upload-pack", "git-receive-pack"
 PACKET_HEAD_BYTES: Final = 4
+MAX_REASON_BYTES: Final = 4000
+MAX_DISCARDED_BYTES: Final = 64 << 20
+DISCARD_SECONDS: Final = 30.0
 NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 
 _HTTP_STATUS = {
@@ -98,8 +104,10 @@ class SmartHttp:
         response = _response(f"application/x-{UPLOAD_PACK}-result")
         async with _Answer(request, response, storage) as answer, storage.sidechannels.register() as waiter:
             metadata = [*call_metadata(user, request.remote), waiter.metadata]
-            body = await _body_of(request)
+            first = await _first_packet(request)
+            answer.refusal = _fetch_refusal
             async with asyncio.TaskGroup() as pumps:
+                body = _chunks(first, request.content)
                 pump = pumps.create_task(_pump(waiter, body, answer), name="upload-pack sidechannel")
                 try:
                     await storage.channel.unary(
@@ -130,7 +138,8 @@ class SmartHttp:
         )
         response = _response(f"application/x-{RECEIVE_PACK}-result")
         async with _Answer(request, response, storage) as answer:
-            body = await _body_of(request)
+            first = await _first_packet(request)
+            answer.refusal = partial(_push_refusal, is_multiplexed=b"side-band-64k" in first)
             call = storage.channel.bidi(
                 "/gitaly.SmartHTTPService/PostReceivePack",
                 smarthttp_pb2.PostReceivePackResponse,
@@ -138,7 +147,8 @@ class SmartHttp:
             )
             async with call as stream, asyncio.TaskGroup() as pumps:
                 sender = pumps.create_task(
-                    stream.send_all(_receive_pack_requests(start, body)), name="receive-pack request"
+                    stream.send_all(_receive_pack_requests(start, _chunks(first, request.content))),
+                    name="receive-pack request",
                 )
                 try:
                     async for message in stream.messages():
@@ -182,12 +192,17 @@ class SmartHttp:
 
 
 class _Answer:
-    """A streamed response: an error before its first byte becomes an HTTP status, a later one breaks the connection."""
+    """A streamed response: an error before its first byte is told, a later one breaks the connection.
+
+    Attributes:
+        refusal: gives the body that tells git of an error; until it is set errors become HTTP statuses.
+    """
 
     def __init__(self, request: web.Request, response: web.StreamResponse, storage: Storage) -> None:
         self._request = request
         self._response = response
         self._storage = storage
+        self.refusal: Callable[[str], bytes] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,8 +231,48 @@ class _Answer:
         if error is None:
             raise web.HTTPBadRequest(text="the body ended early, or cannot be decoded\n") from exc
         code = code_of(error)
+        if self.refusal is not None and await _discard_rest(self._request):
+            await self.write(self.refusal(f"{code.value}:{error}"))
+            await self._response.write_eof()
+            return True
         status = _HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
         raise _http_error(status, f"{code.value}:{error}\n") from exc
+
+
+def _fetch_refusal(reason: str) -> bytes:
+    """Return what makes git say ``fatal: remote error: <reason>``."""
+    return _packet(b"ERR " + _one_line(reason))
+
+
+def _push_refusal(reason: str, *, is_multiplexed: bool) -> bytes:
+    """Return what makes git say ``error: remote unpack failed: <reason>``.
+
+    Of the single references nothing is said, so git calls their fate unknown, as it is after an error half-way.
+    """
+    report = _packet(b"unpack " + _one_line(reason) + b"\n") + b"0000"
+    return _packet(b"\x01" + report) + b"0000" if is_multiplexed else report
+
+
+def _packet(payload: bytes) -> bytes:
+    return b"%04x" % (PACKET_HEAD_BYTES + len(payload)) + payload
+
+
+def _one_line(reason: str) -> bytes:
+    return " ".join(reason.split()).encode()[:MAX_REASON_BYTES]
+
+
+async def _discard_rest(request: web.Request) -> bool:
+    """Read what git still sends, without which it would not look at the answer; return whether that was possible."""
+    size = 0
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while data := await request.content.readany():
+                size += len(data)
+                if size > MAX_DISCARDED_BYTES:
+                    return False
+    except (TimeoutError, ConnectionError, web.RequestPayloadError):
+        return False
+    return True
 
 
 def _first_error(exc: BaseException) -> PraefectError | None:
@@ -259,18 +314,28 @@ def _git_protocol(request: web.Request) -> str:
     return text
 
 
-async def _body_of(request: web.Request) -> AsyncIterator[bytes]:
-    """Return the chunks of a body that begins as git's do."""
-    head = b""
-    while len(head) < PACKET_HEAD_BYTES and (data := await request.content.read(PACKET_HEAD_BYTES - len(head))):
-        head += data
+async def _first_packet(request: web.Request) -> bytes:
+    """Return the beginning of a body, which is that of git's.
+
+    Raises:
+        web.HTTPBadRequest: it is not.
+    """
+    head = await _read(request.content, PACKET_HEAD_BYTES)
     if not _PACKET_HEAD.fullmatch(head):
         raise web.HTTPBadRequest(text="the body is not what git sends\n")
-    return _chunks(head, request.content)
+    return head + await _read(request.content, max(0, int(head, 16) - PACKET_HEAD_BYTES))
 
 
-async def _chunks(head: bytes, rest: StreamReader) -> AsyncIterator[bytes]:
-    yield head
+async def _read(content: StreamReader, size: int) -> bytes:
+    """Read so many bytes, or fewer if it ends before."""
+    found = bytearray()
+    while len(found) < size and (data := await content.read(size - len(found))):
+        found += data
+    return bytes(found)
+
+
+async def _chunks(first: bytes, rest: StreamReader) -> AsyncIterator[bytes]:
+    yield first
     async for chunk in rest.iter_chunked(CHUNK_BYTES):
         yield chunk
 

@@ -178,7 +178,7 @@ async def test_a_storage_that_is_away_is_unavailable(tmp_path: Path) -> None:
     async with serve_gateway(tmp_path / "gateway", [away]) as client:
         for method, rest in (("GET", f"info/refs?service={UPLOAD}"), ("POST", UPLOAD), ("POST", RECEIVE)):
             status, text = await read(client, method, f"/app.git/{rest}", data=b"0000" if method == "POST" else None)
-            assert (status, text[:3]) == (503, "14:")
+            assert (status, "14:" in text) == (200 if method == "POST" else 503, True)
         result = await git(tmp_path, "clone", client.clone_url("app"), "work")
         assert "14:" in result.errors
         await eventually(no_tasks)
@@ -187,21 +187,71 @@ async def test_a_storage_that_is_away_is_unavailable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
-        (PermissionDeniedError("permission denied"), 500, "7:permission denied\n"),
-        (NotFoundError("repository not found"), 404, "5:repository not found\n"),
-        (UnavailableError("no healthy nodes"), 503, "14:no healthy nodes\n"),
+        (PermissionDeniedError("permission denied"), 500, "7:permission denied"),
+        (NotFoundError("repository not found"), 404, "5:repository not found"),
+        (UnavailableError("no healthy nodes"), 503, "14:no healthy nodes"),
     ],
 )
-async def test_an_error_before_the_first_byte_is_an_http_status(
+async def test_an_error_before_the_first_byte_is_told(
     broken: GatewayClient,
     pretended: PretendedNode,
     error: PermissionDeniedError | NotFoundError | UnavailableError,
     status: int,
     text: str,
 ) -> None:
-    pretended.failures = {"PostUploadPackWithSidechannel": error, "PostReceivePack": error}
-    for service in (UPLOAD, RECEIVE):
-        assert await read(broken, "POST", f"/app.git/{service}", data=b"0000") == (status, text)
+    names = ("InfoRefsUploadPack", "PostUploadPackWithSidechannel", "PostReceivePack")
+    pretended.failures = dict.fromkeys(names, error)
+    assert await read(broken, "GET", f"/app.git/info/refs?service={UPLOAD}") == (status, f"{text}\n")
+    # Of a POST git shows the number of the status only: the words go into its own protocol.
+    refusal = packet(f"ERR {text}")
+    assert await read(broken, "POST", f"/app.git/{UPLOAD}", data=b"0000") == (200, refusal)
+    report = packet(f"unpack {text}\n") + "0000"
+    assert await read(broken, "POST", f"/app.git/{RECEIVE}", data=b"0000") == (200, report)
+    command = packet(f"{'0' * 40} {'1' * 40} refs/heads/x\0 report-status side-band-64k") + "0000"
+    multiplexed = packet(f"\x01{report}") + "0000"
+    assert await read(broken, "POST", f"/app.git/{RECEIVE}", data=command.encode()) == (200, multiplexed)
+    assert await no_tasks()
+
+
+def packet(text: str) -> str:
+    return f"{4 + len(text):04x}{text}"
+
+
+@pytest.mark.parametrize("size", [10, 4 << 20], ids=["one request", "probed first"])
+async def test_git_shows_why_a_push_failed(
+    broken: GatewayClient, pretended: PretendedNode, tmp_path: Path, size: int
+) -> None:
+    (await git(tmp_path, "init", "-q", "-b", "main", "work")).ok()
+    (tmp_path / "work" / "big.bin").write_bytes(os.urandom(size))
+    (await git(tmp_path / "work", "add", ".")).ok()
+    (await git(tmp_path / "work", "commit", "-q", "-m", "change")).ok()
+    pretended.advertisement = (
+        packet(f"# service={RECEIVE}\n")
+        + "0000"
+        + packet(f"{'0' * 40} capabilities^{{}}\0report-status side-band-64k\n")
+        + "0000"
+    ).encode()
+    pretended.failures["PostReceivePack"] = UnavailableError("primary gitaly is not healthy:\ndo this")
+    result = await git(tmp_path / "work", "push", broken.clone_url("app"), "main")
+    assert result.code == 1
+    assert "error: remote unpack failed: 14:primary gitaly is not healthy: do this\n" in result.errors
+    # Whether the references have changed is not known here, and not claimed.
+    assert "[remote failure]" in result.errors
+    assert "rejected" not in result.errors
+    assert await no_tasks()
+
+
+@pytest.mark.parametrize("version", ["0", "2"])
+async def test_git_shows_why_a_fetch_failed(
+    broken: GatewayClient, pretended: PretendedNode, tmp_path: Path, version: str
+) -> None:
+    first = "version 2\n" if version == "2" else f"{'1' * 40} HEAD\0multi_ack_detailed\n"
+    rest = packet("ls-refs\n") + packet("fetch\n") if version == "2" else ""
+    pretended.advertisement = (packet(f"# service={UPLOAD}\n") + "0000" + packet(first) + rest + "0000").encode()
+    pretended.failures["PostUploadPackWithSidechannel"] = UnavailableError("no healthy nodes")
+    config = (f"protocol.version={version}",)
+    result = await git(tmp_path, "clone", broken.clone_url("app"), "work", config=config)
+    assert (result.code, "remote error: 14:no healthy nodes" in result.errors) == (128, True), result.errors
     assert await no_tasks()
 
 
@@ -223,7 +273,7 @@ async def test_a_push_that_fails_after_its_first_byte_breaks_the_connection(
 async def test_a_fetch_that_ends_ok_without_a_byte_is_an_error(broken: GatewayClient, pretended: PretendedNode) -> None:
     pretended.calls.append("UploadPackWithoutSidechannel")
     status, text = await read(broken, "POST", f"/app.git/{UPLOAD}", data=b"0000")
-    assert (status, text) == (500, "13:the server did not open the sidechannel\n")
+    assert (status, text) == (200, packet("ERR 13:the server did not open the sidechannel"))
     assert await no_tasks()
 
 
