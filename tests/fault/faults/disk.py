@@ -72,8 +72,8 @@ class SmallDisk:
 
 @asynccontextmanager
 async def small_disk(directory: Path) -> AsyncIterator[SmallDisk]:
-    """Mount a small disk on a new directory."""
-    directory.mkdir(mode=0o700, parents=True)
+    """Mount a small disk on a directory, made if missing."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     await _run("mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES},mode=0700", "fault", str(directory))
     try:
         yield SmallDisk(directory)

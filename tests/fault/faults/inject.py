@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +25,15 @@ REFILL_SECONDS = 0.1
 
 @dataclass(slots=True)
 class Wires:
-    """The wires of a cluster, by praefect and part; ``detour`` is what the cluster's options take."""
+    """The wires of a cluster, by praefect and part, on ports of their own; the cluster's options take ``detour``."""
 
     stack: AsyncExitStack
+    ports: Iterator[int]
     wires: dict[tuple[str, str], Wire] = field(default_factory=dict)
 
     async def detour(self, praefect: str, part: str, endpoint: Endpoint) -> Endpoint:
         """Put a wire before a part."""
-        wire = await self.stack.enter_async_context(Wire(endpoint))
+        wire = await self.stack.enter_async_context(Wire(endpoint, next(self.ports)))
         self.wires[praefect, part] = wire
         return wire.endpoint
 

@@ -37,10 +37,10 @@ class Wire:
     what is open and refuses what is new.
     """
 
-    def __init__(self, target: Endpoint) -> None:
+    def __init__(self, target: Endpoint, port: int = 0) -> None:
         self._target = target
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self._port = port
         self._directions = {Way.THERE: _Direction(), Way.BACK: _Direction()}
         self._writers: set[asyncio.StreamWriter] = set()
         self._heal()

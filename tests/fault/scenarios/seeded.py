@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from praefect.app.cluster import ClusterOptions, run_cluster
-from praefect.app.layout import Layout
+from praefect.app.layout import Layout, Ports, write_private
 from tests.fault.checks.disks import commits_by_subject, replica
 from tests.fault.checks.hooks import check_hooks
 from tests.fault.checks.processes import check_footprints, footprints
@@ -29,6 +30,7 @@ from tests.fault.checks.replicas import (
 )
 from tests.fault.faults.disk import may_mount, small_disk
 from tests.fault.faults.inject import Injector, Wires
+from tests.fault.faults.ports import claimed_ports
 from tests.fault.faults.schedule import Fault, Kind, Plan, draw
 from tests.fault.faults.skewed import command
 from tests.fault.model.history import ABSENT, Answer, History, Reference
@@ -124,7 +126,9 @@ async def run_seed(seed: int, settings: Settings) -> Result:
     faults = tuple(fault for fault in faults if fault.kind in possible)
     try:
         async with AsyncExitStack() as stack:
-            wires = Wires(stack)
+            ports = iter(stack.enter_context(claimed_ports()))
+            _write_ports(layout, ports)
+            wires = Wires(stack, ports)
             disks = {
                 fault.target: await stack.enter_async_context(small_disk(layout.node_storage(fault.target)))
                 for fault in {fault.target: fault for fault in faults if fault.kind is Kind.NODE_DISK_FULL}.values()
@@ -156,6 +160,19 @@ async def run_seed(seed: int, settings: Settings) -> Result:
         artifacts=artifacts,
         skipped=sorted(struck - possible),
     )
+
+
+def _write_ports(layout: Layout, ports: Iterator[int]) -> None:
+    """Let the cluster use claimed ports, as if it had used them before."""
+    layout.create()
+    chosen = Ports(
+        praefect=next(ports),
+        metrics=next(ports),
+        gateway=next(ports),
+        nodes=tuple(next(ports) for _ in layout.node_names),
+        more_praefects=tuple(next(ports) for _ in layout.praefect_names[1:]),
+    )
+    write_private(layout.directory / "ports.json", json.dumps(asdict(chosen)))
 
 
 def _draw(seed: int, settings: Settings, layout: Layout) -> tuple[Fault, ...]:
