@@ -271,12 +271,25 @@ async def listen(
     try:
         yield listener
     finally:
-        accepting.close()
+        await _stop_accepting(accepting, sock)
         if listener.keeps_file:
             await listener.settle()
         listener.drop_undecided()
         if not listener.keeps_file:
             _remove(bound, file)
+
+
+async def _stop_accepting(accepting: asyncio.Server, sock: socket.socket) -> None:
+    """Close the socket, but not before what was accepted has become connections.
+
+    asyncio accepts in one turn of the loop and makes the transport in the next one; a server that was closed in between
+    has the connection reset.
+    """
+    try:
+        asyncio.get_running_loop().remove_reader(sock)
+        await asyncio.sleep(0)
+    finally:
+        accepting.close()
 
 
 def open_socket(address: ListenAddress, *, reuse_port: bool = False) -> socket.socket:

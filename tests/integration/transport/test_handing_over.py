@@ -70,6 +70,34 @@ async def test_accepted_connection_that_has_said_nothing_is_told_to_go_elsewhere
         await _wait_refused(protocol)
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_connection_is_not_cut_off_whenever_the_socket_goes(tmp_path: Path, turns: int) -> None:
+    """The moments: not accepted yet, accepted by the loop but no connection of ours yet, and those after."""
+    address = ListenAddress.parse(f"unix://{tmp_path / 'p.socket'}")
+    sock = open_socket(address)
+    server = Server()
+    with sock.dup() as successor, socket.socket(socket.AF_UNIX) as client:
+        async with server:
+            async with listen(address, server, backchannels=BackchannelRegistry(), sock=sock) as listener:
+                listener.keep_file()
+                client.connect(address.path)
+                client.sendall(PREFACE)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            client.setblocking(False)
+            try:
+                waiting, _ = successor.accept()
+            except BlockingIOError:
+                async with asyncio.timeout(30):
+                    answer = await asyncio.get_running_loop().sock_recv(client, 9)
+                assert answer[3] == 4  # settings
+            else:
+                waiting.close()
+
+
 async def test_clients_see_no_change(tmp_path: Path) -> None:
     former = Former(tmp_path / "p.socket")
     latter = Server()
