@@ -323,6 +323,15 @@ async def test_failing_custom_post_receive_hook_does_not_fail_the_commit(node: O
     assert node.hooks.voters.stops == 1
 
 
+async def test_front_door_that_refuses_after_the_change_refuses_no_commit(node: OperationNode) -> None:
+    node.hooks.door.answer("/post_receive", {"message": "no"}, 401)
+    with pytest.raises(PraefectError) as caught:
+        await commit_files(node, action(Action.CREATE, "a", b"1"))
+    assert code_of(caught.value) is StatusCode.INTERNAL
+    assert str(caught.value) == "update reference: running post-receive hooks: GitLab: no"
+    assert await node.hooks.references()
+
+
 @pytest.mark.parametrize(
     ("index", "text"),
     [

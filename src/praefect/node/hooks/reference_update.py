@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from praefect.domain.errors import PraefectError
+from praefect.domain.errors import InternalError, PraefectError
 from praefect.node.git.update_ref import ReferenceUpdateError, reference_transaction
 from praefect.node.hooks.calls import HookCall
 from praefect.node.hooks.custom_hooks import CustomHookFailedError, Hook
@@ -184,6 +184,9 @@ class ReferenceUpdater:
             )
         except CustomHookRefusedError as error:
             _log.warning("custom post-receive hook failed", error=error.text)
+        except AccessRefusedError as error:
+            # The change is made: nobody may take this for a refusal without effect.
+            raise InternalError(str(error)) from error
 
     def _hook_call(self, context: UpdateContext) -> HookCall:
         user = UserDetails(
