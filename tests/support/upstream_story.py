@@ -250,13 +250,14 @@ class Story:
         child.kill()
         await child.wait()
         self.head = await commit_file(self.work, "file.txt", f"without {primary}\n")
-        await eventually(self._pushed, within_seconds=60.0)
+        await eventually(self.pushed, within_seconds=60.0)
         await cluster.start_node(primary)
         await self.mixed.wait_until_equal(self.path)
         again = await self.mixed.client.clone(self.name, self.directory, f"after-{primary}")
         assert (await git(again, "rev-parse", "HEAD")).ok().output == self.head
 
-    async def _pushed(self) -> bool:
+    async def pushed(self) -> bool:
+        """Push once more; say whether it went through."""
         return (await self.mixed.client.push(self.work)).code == 0
 
 
