@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from praefect.node.storage.temporary import discard_in_thread
+from praefect.node.storage.temporary import discard, discard_in_thread
 
 
 async def test_cancelled_before_its_thread_begins(tmp_path: Path) -> None:
@@ -29,5 +30,20 @@ async def test_cancelled_before_its_thread_begins(tmp_path: Path) -> None:
             free.set()
         await busy
         await loop.run_in_executor(None, lambda: None)  # the threads work in order
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tree_deeper_than_python_walks(tmp_path: Path) -> None:
+    top = tmp_path / "repository"
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    for name in ["repository", *("b" for _ in range(2000))]:
+        os.mkdir(name, dir_fd=descriptor)
+        inner = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(descriptor)
+
+    discard(top)
 
     assert list(tmp_path.iterdir()) == []
