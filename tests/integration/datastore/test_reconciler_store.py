@@ -49,7 +49,7 @@ async def test_nothing_is_done_where_all_is_well(datastore: Datastore, connectio
 
 async def test_outdated_and_missing_replicas_are_updated(datastore: Datastore, connection: Rows) -> None:
     await record(connection, 2, {ONE: 2, TWO: 1})
-    assert await schedule(datastore) == [("update", ONE, TWO), ("update", ONE, THREE)]
+    assert await schedule(datastore) == [("update", ONE, THREE), ("update", ONE, TWO)]
     assert await connection.run("SELECT id, acquired FROM replication_queue_lock ORDER BY id") == [
         ("default|gitaly-2|a", False),
         ("default|gitaly-3|a", False),
@@ -153,3 +153,28 @@ async def test_two_processes_do_not_schedule_at_once(datastore: Datastore, conne
         await connection.run("SELECT pg_advisory_xact_lock(1)")
         assert await schedule(datastore) == []
     assert len(await schedule(datastore)) == 2
+
+
+async def test_the_furthest_behind_and_most_written_come_first(datastore: Datastore, connection: Rows) -> None:
+    for number, generation, held in ((1, 5, 4), (2, 9, 8), (3, 9, 2), (4, 7, None)):
+        await connection.run(
+            "INSERT INTO repositories (repository_id, virtual_storage, relative_path, generation) "
+            "VALUES (%s, 'default', %s, %s)",
+            number,
+            str(number),
+            generation,
+        )
+        for storage, at in ((ONE, generation), (TWO, held)):
+            if at is not None:
+                await connection.run(
+                    "INSERT INTO storage_repositories VALUES ('default', %s, %s, %s, %s)",
+                    str(number),
+                    storage,
+                    at,
+                    number,
+                )
+
+    await datastore.reconciler.schedule({VS: (ONE, TWO)})
+
+    jobs = await datastore.queue.dequeue(VS, TWO, 10)
+    assert [job.job.repository_id for job in jobs] == [4, 3, 2, 1]

@@ -5,7 +5,8 @@ SELECT pg_try_advisory_xact_lock(1) AS is_obtained;
 
 -- name: schedule
 -- Queues an update for every healthy storage that shall hold a repository and is behind, and for each repository at most
--- one removal of a replica that nobody assigned and that no other replica needs. Lists the jobs.
+-- one removal of a replica that nobody assigned and that no other replica needs. Lists the jobs. Workers take jobs in the
+-- order they were queued: those furthest behind come first, of equal ones the repository with the most writes.
 -- Runs in a transaction that has obtained the advisory lock, so that its snapshot shows what the holder before it queued.
 -- The removal is safe in the snapshot: every assigned storage has a replica, and every other replica is at least as new;
 -- whoever works on the job later changes nothing about that, because replicas do not go back. A removal that somebody
@@ -28,7 +29,9 @@ WITH healthy AS (
         repositories.relative_path,
         'update' AS change,
         sources.storage AS source,
-        targets.storage AS target
+        targets.storage AS target,
+        repositories.generation - coalesce(present.generation, -1) AS lag,
+        repositories.generation AS writes
     FROM repositories
     JOIN healthy AS targets ON targets.virtual_storage = repositories.virtual_storage
     LEFT JOIN storage_repositories AS present
@@ -70,7 +73,9 @@ WITH healthy AS (
         repositories.relative_path,
         'delete_replica' AS change,
         NULL AS source,
-        surplus.storage AS target
+        surplus.storage AS target,
+        0 AS lag,
+        0 AS writes
     FROM repositories
     JOIN storage_repositories AS surplus ON surplus.repository_id = repositories.repository_id
     JOIN healthy ON healthy.virtual_storage = repositories.virtual_storage AND healthy.storage = surplus.storage
@@ -121,6 +126,7 @@ WITH healthy AS (
         ),
         jsonb_build_object('correlation_id', encode(convert_to(random()::text, 'UTF8'), 'base64'))
     FROM jobs
+    ORDER BY lag DESC, writes DESC, repository_id
     ON CONFLICT DO NOTHING
     RETURNING id, job, meta
 )
