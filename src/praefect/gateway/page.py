@@ -33,6 +33,7 @@ _SCRIPT: Final = """
   const show = (state) => {
     const storages = document.getElementById('storages'), projects = document.getElementById('projects');
     storages.replaceChildren(); projects.replaceChildren();
+    let current = 0, lagging = 0;
     for (const storage of state.storages) {
       const row = storages.insertRow();
       cell(row, storage.name); cell(row, storage.address, 'muted'); cell(row, storage.replication_factor || '');
@@ -48,10 +49,13 @@ _SCRIPT: Final = """
       for (const replica of project.replicas) {
         const behind = replica.behind > 0 ? `, ${replica.behind} behind` : '';
         const down = replica.healthy ? '' : ', down';
+        if (behind) lagging += 1; else current += 1;
         const star = replica.storage === project.primary ? '★ ' : '';
         pill(replicas, star + replica.storage + behind + down, !replica.healthy ? 'bad' : behind ? 'warn' : 'ok');
       }
     }
+    const repairs = document.getElementById('repairs');
+    repairs.textContent = lagging ? `${current} replicas are current, ${lagging} are behind` : '';
     offer(state.storages.map((storage) => storage.name));
     if (state.hidden_projects) cell(projects.insertRow(), `and ${state.hidden_projects} more`, 'muted');
   };
@@ -112,6 +116,7 @@ PAGE: Final = f"""<!doctype html>
 <h2>Storages</h2>
 <table><thead><tr><th>storage<th>address<th>copies<th>state</thead><tbody id="storages"></tbody></table>
 <h2>Projects</h2>
+<p class="warn" id="repairs" role="status"></p>
 <table><thead><tr><th>project<th>primary<th>generation<th>replicas</thead><tbody id="projects"></tbody></table>
 <p class="muted">★ primary · generation counts acknowledged changes · a replica that is behind is being repaired</p>
 <h2>New project</h2>
