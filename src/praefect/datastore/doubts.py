@@ -10,7 +10,7 @@ from psycopg.rows import DictRow
 from praefect.datastore.errors import QueryError
 from praefect.datastore.pool import Database
 from praefect.datastore.queries import load_queries
-from praefect.datastore.repositories import WriteToOutdatedNodesError, translate_creation_error
+from praefect.datastore.repositories import translate_creation_error
 from praefect.domain.doubts import (
     LEASE_SECONDS,
     CurrentReplicas,
@@ -27,6 +27,7 @@ from praefect.domain.repository import (
     RepositoryNotFoundError,
     Storage,
     VirtualStorage,
+    WriteToOutdatedNodesError,
 )
 
 _QUERIES = load_queries("doubts")

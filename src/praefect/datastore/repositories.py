@@ -28,6 +28,7 @@ from praefect.domain.repository import (
     RepositoryNotFoundError,
     Storage,
     VirtualStorage,
+    WriteToOutdatedNodesError,
     dataloss_of,
 )
 
@@ -43,13 +44,6 @@ class RepositoryIdInUseError(InternalError):
     def __init__(self, repository_id: RepositoryId) -> None:
         super().__init__(f"repository id {repository_id} already in use")
         self.repository_id = repository_id
-
-
-class WriteToOutdatedNodesError(InternalError):
-    """None of the nodes that took a write held the repository's newest generation."""
-
-    def __init__(self) -> None:
-        super().__init__("write to outdated nodes")
 
 
 class RepositoryStore:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NewType
 
-from praefect.domain.errors import AlreadyExistsError, NotFoundError
+from praefect.domain.errors import AlreadyExistsError, InternalError, NotFoundError
 
 VirtualStorage = NewType("VirtualStorage", str)
 Storage = NewType("Storage", str)
@@ -31,6 +31,13 @@ class RepositoryNotFoundError(NotFoundError):
 
     def __init__(self, message: str = "repository not found") -> None:
         super().__init__(message)
+
+
+class WriteToOutdatedNodesError(InternalError):
+    """None of the nodes that took a write held the repository's newest generation."""
+
+    def __init__(self) -> None:
+        super().__init__("write to outdated nodes")
 
 
 class RepositoryExistsError(AlreadyExistsError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from praefect.domain.repository import (
     RepositoryNotFoundError,
     Storage,
     VirtualStorage,
+    WriteToOutdatedNodesError,
 )
 from praefect.observability.log import get_logger
 from praefect.proxy.doubts import Doubts
@@ -42,6 +44,9 @@ RECORD_LIMIT_SECONDS = 30.0
 _SETTLED_BY_OTHERS = "this praefect fell silent and others have settled the write"
 
 _log = get_logger("praefect.StreamServerInterceptor")
+
+_Decision = tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]]
+"""Source, updated and outdated storages."""
 
 
 class NotRecordedError(AbortedError):
@@ -131,15 +136,14 @@ class Finalizer:
         if self._doubts is not None and write.doubt is not None and (_is_unknown(write) or _is_unclear(write)):
             self._doubts.abandon(write.doubt)
             return
-        decided = self._decide(write, await self._find_alike(write))
-        if decided is None:
+        decisions = self._decide(write, await self._find_alike(write))
+        if not decisions:
             if self._doubts is not None and write.doubt is not None:
                 self._doubts.close(write.doubt)
             return
-        primary, updated, outdated = decided
         change = Change.CREATE if write.route.creates else Change.UPDATE
         async with asyncio.timeout(RECORD_LIMIT_SECONDS):
-            await self._record(write, primary, updated, outdated)
+            primary, updated, outdated = await self._record_first(write, decisions)
             self._forget(write.virtual_storage, write.relative_path)
             _log.info(
                 "queueing replication jobs",
@@ -161,29 +165,26 @@ class Finalizer:
         comparable = [Storage(name) for name in find_comparable(write.outcome)]
         return await self._doubts.find_alike(write.doubt, write.route.primary, comparable) if comparable else ()
 
-    def _decide(
-        self, write: Write, alike: Sequence[Storage]
-    ) -> tuple[Storage, tuple[Storage, ...], tuple[Storage, ...]] | None:
-        """Return source, updated and outdated storages, or ``None`` if nothing is to be recorded."""
+    def _decide(self, write: Write, alike: Sequence[Storage]) -> Sequence[_Decision]:
+        """Return source, updated and outdated storages, best first; none if nothing is to be recorded."""
         route, outcome = write.route, write.outcome
         status = outcome.statuses[route.primary]
         if route.creates and not status.ok:
             # The client is not told OK and the path on disk is used by nobody else: there is no such repository.
-            return None
+            return ()
         if not write.transactional:
-            return (route.primary, (), (*route.secondaries, *route.replication_targets)) if status.ok else None
+            return [(route.primary, (), (*route.secondaries, *route.replication_targets))] if status.ok else ()
         if not status.is_status and not is_without_effect(outcome):
-            survivor = _choose_survivor(outcome)
-            if survivor is not None:
-                participants = (route.primary, *route.secondaries)
-                others = tuple(storage for storage in participants if storage != survivor)
-                return Storage(survivor), (), (*others, *route.replication_targets)
+            survivors = _rank_survivors(outcome)
+            if survivors:
+                everybody = (route.primary, *route.secondaries, *route.replication_targets)
+                return [(one, (), tuple(other for other in everybody if other != one)) for one in survivors]
         judgement = judge(outcome).cleared_up(alike)
         self._observe(route, judgement)
         if not judgement.primary_changed:
-            return None
+            return ()
         outdated = (*(Storage(name) for name in judgement.outdated), *route.replication_targets)
-        return route.primary, tuple(Storage(name) for name in judgement.updated), outdated
+        return [(route.primary, tuple(Storage(name) for name in judgement.updated), outdated)]
 
     def _observe(self, route: MutatorRoute, judgement: Judgement) -> None:
         if not judgement.primary_changed:
@@ -198,6 +199,18 @@ class Finalizer:
             "transactional node states",
             **{"transaction.primary": route.primary, "transaction.secondaries": by_verdict},
         )
+
+    async def _record_first(self, write: Write, decisions: Sequence[_Decision]) -> _Decision:
+        """Record the first one whose replicas are at the repository's generation, and return it.
+
+        Of writes that lost their primary at once, the first leaves behind all survivors but one.
+        """
+        for decision in decisions[:-1]:
+            with suppress(WriteToOutdatedNodesError):
+                await self._record(write, *decision)
+                return decision
+        await self._record(write, *decisions[-1])
+        return decisions[-1]
 
     async def _record(
         self, write: Write, primary: Storage, updated: tuple[Storage, ...], outdated: tuple[Storage, ...]
@@ -267,14 +280,17 @@ def _is_unclear(write: Write) -> bool:
     return is_seen and not write.route.creates and is_unclear_failure(write.outcome)
 
 
-def _choose_survivor(outcome: WriteOutcome) -> str | None:
-    """Return the secondary still connected that committed most rounds, ``None`` if there is none."""
+def _rank_survivors(outcome: WriteOutcome) -> Sequence[Storage]:
+    """Return the secondaries still connected, those that committed most rounds first.
+
+    Writes that run at once and lose the same primary choose alike.
+    """
     survivors = [name for name, status in outcome.statuses.items() if name != outcome.primary and status.is_status]
 
     def committed_rounds(name: str) -> int:
         return sum(round_.results.get(name) is VoteResult.COMMITTED for round_ in outcome.rounds)
 
-    return max(survivors, key=committed_rounds, default=None)
+    return [Storage(name) for name in sorted(survivors, key=lambda name: (-committed_rounds(name), name))]
 
 
 def _queueing_fields(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from praefect.datastore import Datastore
-from praefect.datastore.repositories import RepositoryIdInUseError, WriteToOutdatedNodesError
+from praefect.datastore.repositories import RepositoryIdInUseError
 from praefect.domain.repository import (
     NewRepository,
     RelativePath,
@@ -15,6 +15,7 @@ from praefect.domain.repository import (
     RepositoryNotFoundError,
     Storage,
     VirtualStorage,
+    WriteToOutdatedNodesError,
 )
 from tests.support.postgres import Rows
 

@@ -18,6 +18,7 @@ from praefect.domain.repository import (
     RepositoryId,
     Storage,
     VirtualStorage,
+    WriteToOutdatedNodesError,
 )
 from praefect.proxy.finalize import Finalizer, Write
 from praefect.proxy.routes import MutatorRoute
@@ -40,10 +41,13 @@ class Records:
     forgotten: list[RelativePath] = field(default_factory=list)
     duplicates: bool = False
     exists: bool = False
+    behind: tuple[Storage, ...] = ()
 
     async def increment_generation(
         self, repository_id: RepositoryId, primary: Storage, secondaries: Sequence[Storage]
     ) -> None:
+        if primary in self.behind:
+            raise WriteToOutdatedNodesError
         self.increments.append((primary, tuple(secondaries)))
 
     async def create_repository(self, new: NewRepository) -> None:
@@ -149,6 +153,33 @@ async def test_write_whose_primary_died_makes_a_survivor_the_newest() -> None:
 
     assert records.increments == [(G3, ())]
     assert records.jobs == [(G3, G1), (G3, G2)]
+
+
+@pytest.mark.parametrize("others", [(G2, G3), (G3, G2)])
+async def test_writes_that_lose_their_primary_at_once_choose_the_same_survivor(others: tuple[Storage, ...]) -> None:
+    write = _write({G1: BROKEN, **dict.fromkeys(others, CANCELLED)}, [_committed(G1, G2, G3)])
+
+    records = await _record(Records(), write)
+
+    assert records.increments == [(G2, ())]
+
+
+async def test_survivor_that_another_write_left_behind_is_passed_over() -> None:
+    write = _write({G1: BROKEN, G2: CANCELLED, G3: CANCELLED}, [_committed(G1, G2, G3)])
+
+    records = await _record(Records(behind=(G2,)), write)
+
+    assert records.increments == [(G3, ())]
+    assert records.jobs == [(G3, G1), (G3, G2)]
+
+
+async def test_write_whose_survivors_are_all_behind_is_not_recorded() -> None:
+    write = _write({G1: BROKEN, G2: CANCELLED, G3: CANCELLED}, [_committed(G1, G2, G3)])
+    records = Records(behind=(G2, G3))
+
+    with pytest.raises(WriteToOutdatedNodesError):
+        await _record(records, write)
+    assert records.jobs == []
 
 
 async def test_write_whose_primary_died_before_any_vote_was_committed_leaves_no_trace() -> None:
