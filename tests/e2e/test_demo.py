@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from praefect.app.layout import Layout
+from tests.support.eventually import eventually
+from tests.support.processes import wait_for_no_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -73,6 +75,26 @@ async def test_a_demo_in_a_log_file(tmp_path: Path) -> None:
         demo.send_signal(signal.SIGINT)
         assert await demo.wait() == 0
     assert not runtime.exists()
+
+
+async def test_a_part_that_was_started_again_does_not_outlive_a_killed_demo(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, nodes=3)
+
+    async def listens_again() -> bool:
+        return layout.log("gitaly-2").read_text().count("listening at address") == 2
+
+    async with running_demo(tmp_path) as demo:
+        await read_until(demo, "Ctrl-C")
+        os.kill(json.loads(layout.processes.read_text())["gitaly-2"], signal.SIGKILL)
+        await read_until(demo, "started again")
+        await eventually(listens_again, within_seconds=60)
+        demo.kill()
+        await demo.wait()
+    async with running_demo(tmp_path) as demo:
+        await read_until(demo, "Ctrl-C")
+        demo.send_signal(signal.SIGINT)
+        assert await demo.wait() == 0
+    await wait_for_no_process(layout.node_config("gitaly-2"))
 
 
 async def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:

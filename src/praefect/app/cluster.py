@@ -120,6 +120,11 @@ class Cluster:
         await self._start("praefect-gateway", (*program("praefect-gateway"), "serve", str(self.layout.gateway_config)))
         await self._wait_http("praefect-gateway")
 
+    async def start_again(self, child: Child) -> None:
+        """Start a part that has ended, without waiting until it serves."""
+        await child.start()
+        self._write_processes()
+
     async def migrate(self) -> None:
         """Bring the database's schema up to date."""
         command = (*self._program("praefect"), "-config", str(self.layout.praefect_config), "sql-migrate")
@@ -148,6 +153,10 @@ class Cluster:
         child = Child(name=name, arguments=command, log=self.layout.log(name))
         await child.start()
         self._children[name] = child
+        self._write_processes()
+
+    def _write_processes(self) -> None:
+        """Write down what runs, for the start after one that was killed."""
         running = {one.name: one.pid for one in self._children.values() if one.running}
         write_private(self.layout.processes, json.dumps(running))
 

@@ -68,7 +68,7 @@ async def _run_in(directory: Path, options: DemoOptions, console: Console) -> in
         _introduce(cluster, project, console)
         async with asyncio.TaskGroup() as group:
             watches = [
-                group.create_task(_keep_running(child, console), name=f"watch {child.name}")
+                group.create_task(_keep_running(cluster, child, console), name=f"watch {child.name}")
                 for child in cluster.children()
             ]
             watches.append(group.create_task(_watch_postgres(cluster), name="watch PostgreSQL"))
@@ -110,7 +110,7 @@ async def ensure_project(cluster: Cluster) -> str:
     return DEMO_PROJECT
 
 
-async def _keep_running(child: Child, console: Console) -> None:
+async def _keep_running(cluster: Cluster, child: Child, console: Console) -> None:
     """Report each crash of a part with the end of its log; start it again after a pause in which others take over."""
     while True:
         try:
@@ -118,7 +118,7 @@ async def _keep_running(child: Child, console: Console) -> None:
         except ProcessCrashedError as exc:
             _say(console, f"{exc}\n{child.name} is started again in {RESTART_SECONDS:.0f} s")
         await asyncio.sleep(RESTART_SECONDS)
-        await child.start()
+        await cluster.start_again(child)
 
 
 async def _watch_postgres(cluster: Cluster) -> None:
