@@ -261,12 +261,12 @@ async def open_projects(path: Path) -> AsyncIterator[ProjectStore]:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     try:
+        path.chmod(0o600)  # before SQLite makes the files beside it, which get the same mode
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with closing(connection.execute(SCHEMA)):
             connection.commit()
-        path.chmod(0o600)
     except BaseException:
         connection.close()
         raise

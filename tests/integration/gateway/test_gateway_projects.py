@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sqlite3
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,12 @@ async def test_a_project_is_created_listed_shown_and_deleted(site: Site) -> None
     assert (await client.api("DELETE", f"/api/v4/projects/{created['id']}"))[0] == 202
     assert await client.api("GET", f"/api/v4/projects/{created['id']}") == (404, {"message": "404 Project Not Found"})
     assert not repositories[0].exists()
+
+
+async def test_nobody_else_may_read_the_file_or_what_stands_beside_it(tmp_path: Path) -> None:
+    async with open_projects(tmp_path / "gateway.db"):
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"gateway.db": 0o600, "gateway.db-wal": 0o600, "gateway.db-shm": 0o600}
 
 
 async def test_a_path_is_given_once(site: Site) -> None:
