@@ -150,3 +150,13 @@ async def test_the_set_up_names_what_is_missing(tmp_path: Path, python: str | No
     code, stderr = await run_setup(tmp_path, path)
     assert code == 1
     assert re.fullmatch(error, stderr), stderr
+
+
+async def test_a_demo_that_is_stopped_while_it_starts(tmp_path: Path) -> None:
+    async with running_demo(tmp_path) as demo:
+        await read_until(demo, "PostgreSQL runs")
+        demo.send_signal(signal.SIGINT)
+        last = await read_until(demo, "interrupted while starting")
+        assert not any("praefect serves" in line for line in last)
+        assert await demo.wait() == 0
+    await wait_for_no_process(tmp_path)

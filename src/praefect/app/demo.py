@@ -18,7 +18,7 @@ from praefect.app.cluster import Cluster, ClusterOptions, run_cluster
 from praefect.app.processes import Child, ProcessCrashedError
 from praefect.app.scenario import Scenario
 from praefect.domain.errors import FailedPreconditionError, PraefectError
-from praefect.runtime.signals import stop_on_signals
+from praefect.runtime.signals import InterruptedStartError, stop_on_signals
 from praefect.transport.grpc.status import leading_error
 
 DEMO_PROJECT = "demo"
@@ -60,7 +60,12 @@ async def _run_in(directory: Path, options: DemoOptions, console: Console) -> in
             progress=lambda text: status.update(f"starting {text}"),
             ready=_ignore if console.is_terminal else _timed_lines(console),
         )
-        cluster = await stack.enter_async_context(run_cluster(options_of_cluster))
+        try:
+            async with stop.interrupting():
+                cluster = await stack.enter_async_context(run_cluster(options_of_cluster))
+        except InterruptedStartError as exc:
+            _say(console, str(exc))
+            return 1 if options.scenario else 0
         status.stop()
         if options.scenario:
             return await Scenario(cluster, console).play()

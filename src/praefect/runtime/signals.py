@@ -21,6 +21,13 @@ class ShutdownError(PraefectError):
     """The process had to end before everything was done."""
 
 
+class InterruptedStartError(PraefectError):
+    """The process was asked to end while it was starting."""
+
+    def __init__(self) -> None:
+        super().__init__("interrupted while starting")
+
+
 class Stop:
     """The wish that the process end, and the signals that expressed it.
 
@@ -38,6 +45,7 @@ class Stop:
         self._requested = asyncio.Event()
         self.forced_by: signal.Signals | None = None
         self._grace: asyncio.Timeout | None = None
+        self._start: asyncio.Timeout | None = None
 
     @property
     def requested(self) -> bool:
@@ -57,17 +65,39 @@ class Stop:
         """Ask for a graceful stop, as a signal does; more calls change nothing."""
         if not self._requested.is_set():
             self.cause = cause
-            self._requested.set()
+            self._set()
 
     def receive(self, number: signal.Signals) -> None:
         """Act on a signal."""
         if not self._requested.is_set():
             self.signal_name = NAMES[number]
-            self._requested.set()
+            self._set()
             return
         self.forced_by = number
         if self._grace is not None and not self._grace.expired():
             self._grace.reschedule(asyncio.get_running_loop().time())
+
+    def _set(self) -> None:
+        self._requested.set()
+        if self._start is not None and not self._start.expired():
+            self._start.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def interrupting(self) -> AsyncIterator[None]:
+        """Give up the block, in which the process starts, when it is asked to end.
+
+        Raises:
+            InterruptedStartError: it was; the block was cancelled.
+        """
+        try:
+            async with asyncio.timeout(0 if self.requested else None) as self._start:
+                yield
+        except TimeoutError:
+            if self._start is not None and self._start.expired():
+                raise InterruptedStartError from None
+            raise
+        finally:
+            self._start = None
 
     @asynccontextmanager
     async def grace(self, period: timedelta) -> AsyncIterator[None]:

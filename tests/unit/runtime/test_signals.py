@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from datetime import timedelta
 
 import pytest
 
-from praefect.runtime.signals import ShutdownError, Stop, stop_on_signals
+from praefect.runtime.signals import InterruptedStartError, ShutdownError, Stop, stop_on_signals
 
 LONG = timedelta(minutes=1)
 
@@ -110,3 +111,39 @@ async def test_signal_while_the_expired_block_unwinds_changes_nothing() -> None:
 
     with pytest.raises(ShutdownError):
         await serve()
+
+
+async def _start(stop: Stop, *, killed: bool = False) -> None:
+    async with stop.interrupting():
+        if killed:
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+
+async def test_a_start_is_given_up_when_a_stop_is_asked_for() -> None:
+    with stop_on_signals() as stop:
+        with pytest.raises(InterruptedStartError):
+            await _start(stop, killed=True)
+        assert stop.signal_name == "interrupt"
+
+
+async def test_a_stop_asked_for_before_the_start_lets_nothing_begin() -> None:
+    with stop_on_signals() as stop:
+        stop.request()
+        with pytest.raises(InterruptedStartError):
+            await _start(stop)
+
+
+async def test_a_stop_after_the_start_disturbs_nothing() -> None:
+    with stop_on_signals() as stop:
+        async with stop.interrupting():
+            pass
+        stop.request()
+        await asyncio.sleep(0)
+        assert stop.requested
+
+
+async def test_foreign_timeout_of_a_start_is_passed_on() -> None:
+    with stop_on_signals() as stop, pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await _start(stop)
