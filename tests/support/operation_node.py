@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from praefect.node.context import NodeContext, NoHookWiring
 from praefect.node.git.catfile import CatFilePool
 from praefect.node.hooks.reference_update import ReferenceUpdater
+from praefect.node.housekeeping.leftovers import LeftoverClearing
 from praefect.node.services.operation.service import OperationService
 from praefect.node.storage.temporary import TemporaryDirectories
 from praefect.node.voting import Voters
@@ -89,6 +90,7 @@ async def operation_node(directory: Path, *, object_format: str = "sha1") -> Asy
             hooks=NoHookWiring(),
             remotes=cast("RemoteStorages", None),
             maintenance=cast("MaintenanceGuard", None),
+            leftovers=LeftoverClearing(temporary, objects),
             runtime_directory=directory / "run",
         )
         updater = ReferenceUpdater(hooks.git, hooks.handlers, hooks.setups)

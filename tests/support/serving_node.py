@@ -15,6 +15,7 @@ from praefect.domain.errors import PraefectError
 from praefect.node.context import NodeContext
 from praefect.node.git.catfile import CatFilePool
 from praefect.node.hooks.reference_update import ReferenceUpdater
+from praefect.node.housekeeping.leftovers import LeftoverClearing
 from praefect.node.remote import RemoteStorages
 from praefect.node.remote_dial import RemoteDial
 from praefect.node.services.commit.service import CommitService
@@ -104,6 +105,7 @@ class ServingNode:
     plain: Channel
     address: str
     server: Server
+    leftovers: LeftoverClearing
 
     @property
     def path(self) -> Path:
@@ -156,6 +158,7 @@ async def serving_node(
             hooks=hooks.setups,
             remotes=remotes,
             maintenance=cast("MaintenanceGuard", None),
+            leftovers=LeftoverClearing(temporary, objects),
             runtime_directory=directory / "run",
         )
         updater = ReferenceUpdater(hooks.git, hooks.handlers, hooks.setups)
@@ -188,5 +191,6 @@ async def serving_node(
                     plain=plain,
                     address=address.dial_address,
                     server=server,
+                    leftovers=context.leftovers,
                 )
     temporary.close()

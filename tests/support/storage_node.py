@@ -22,6 +22,7 @@ from praefect.node.git.catfile import CatFilePool
 from praefect.node.git.environment import base_environment
 from praefect.node.git.runner import Git, detect_git
 from praefect.node.housekeeping.guard import MaintenanceGuard
+from praefect.node.housekeeping.leftovers import LeftoverClearing
 from praefect.node.remote import RemoteStorages
 from praefect.node.storage.roots import StorageRoot, Storages
 from praefect.node.storage.temporary import TemporaryDirectories
@@ -210,6 +211,7 @@ async def storage_node(
             hooks=NoHookWiring(),
             remotes=remotes,
             maintenance=MaintenanceGuard(),
+            leftovers=LeftoverClearing(temporary, objects),
             runtime_directory=Path(runtime),
         )
         try:

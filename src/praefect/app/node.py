@@ -32,6 +32,7 @@ from praefect.node.hooks.reference_update import ReferenceUpdater
 from praefect.node.hooks.runtime import HookRuntime
 from praefect.node.hooks.setup import NodeAddress
 from praefect.node.housekeeping.guard import MaintenanceGuard
+from praefect.node.housekeeping.leftovers import LeftoverClearing
 from praefect.node.housekeeping.scheduler import ChangeCounter, DailyMaintenance, DailySchedule
 from praefect.node.recovery import CatFileExpiry, Recovery, prepare_storage
 from praefect.node.remote import RemoteStorages
@@ -163,14 +164,16 @@ async def _context(
         except OSError as exc:
             raise NodeStartError(f'storage "{root.name}": cannot use "{root.path}": {exc.strerror}') from exc
     git = await _git(config)
+    objects = await stack.enter_async_context(CatFilePool(git, capacity=config.git.catfile_cache_size))
     return NodeContext(
         storages=storages,
         temporary=temporary,
         git=git,
-        objects=await stack.enter_async_context(CatFilePool(git, capacity=config.git.catfile_cache_size)),
+        objects=objects,
         voters=Voters(backchannels.channel, Dialect(config.votes.dialect.value)),
         remotes=await stack.enter_async_context(RemoteStorages(RemoteDial())),
         maintenance=MaintenanceGuard(),
+        leftovers=LeftoverClearing(temporary, objects),
         runtime_directory=directory,
     )
 
@@ -324,6 +327,7 @@ def _start_loops(loops: Loops, config: NodeConfig, context: NodeContext, changes
     expiry = CatFileExpiry(context.objects)
     loops.tasks.append(start(expiry.run(IntervalTicker(CATFILE_INTERVAL)), name="cat-file expiry"))
     loops.tasks.append(start(changes.run(), name="housekeeping"))
+    loops.tasks.append(start(context.leftovers.run(), name="leftovers"))
     daily = config.daily_maintenance
     if daily.disabled or daily.duration <= timedelta(0):
         return

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from praefect.node.git.catfile import CatFilePool
     from praefect.node.git.runner import Git
     from praefect.node.housekeeping.guard import MaintenanceGuard
+    from praefect.node.housekeeping.leftovers import LeftoverClearing
     from praefect.node.remote import RemoteStorages
     from praefect.node.storage.repository import LocalRepository
     from praefect.node.storage.roots import Storages
@@ -51,6 +52,7 @@ class NodeContext:
         hooks: what makes git's own reference changes vote.
         remotes: other storages, as a call's metadata names them.
         maintenance: which repositories are being tidied.
+        leftovers: clears what killed processes leave in repositories.
         runtime_directory: private to this process; sockets go there.
     """
 
@@ -61,6 +63,7 @@ class NodeContext:
     voters: Voters
     remotes: RemoteStorages
     maintenance: MaintenanceGuard
+    leftovers: LeftoverClearing
     runtime_directory: Path
     hooks: HookWiring = field(default_factory=NoHookWiring)
 

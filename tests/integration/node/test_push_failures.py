@@ -6,7 +6,8 @@ import asyncio
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from asyncio.subprocess import PIPE
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -186,6 +187,110 @@ async def test_client_that_dies_while_the_front_door_thinks(node: ServingNode, w
     assert count_objects(node.path) == 0
     assert not list(node.path.glob("objects/tmp_objdir*"))
     never.set()
+
+
+@asynccontextmanager
+async def another_git(path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a git that works in a repository until left."""
+    process = await asyncio.create_subprocess_exec(
+        "git", f"--git-dir={path}", "cat-file", "--batch-check", stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(b"absent\n")
+        await process.stdin.drain()
+        assert await process.stdout.readline() == b"absent missing\n"
+        yield process
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def cut_off_a_push(node: ServingNode, body: bytes) -> None:
+    """Push, and hang up when the objects are in quarantine and the front door thinks about them."""
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def think() -> None:
+        asked.set()
+        await never.wait()
+
+    node.hooks.door.before["/allowed"] = think
+    async with node.plain.bidi(HTTP_METHOD, PostReceivePackResponse) as call:
+        await call.send(first_http(node))
+        await call.send(PostReceivePackRequest(data=body))
+        await call.half_close()
+        async with asyncio.timeout(10):
+            await asked.wait()
+    await node.idle()
+    never.set()
+
+
+async def test_push_cut_off_in_a_busy_repository_leaves_nothing_for_long(node: ServingNode, work_tree: Path) -> None:
+    async with asyncio.TaskGroup() as group:
+        again = group.create_task(node.leftovers.run(), name="leftovers")
+        async with another_git(node.path):
+            await cut_off_a_push(node, await push_body(work_tree))
+            assert list(node.path.glob("objects/tmp_objdir*"))
+        async with asyncio.timeout(30):
+            while list(node.path.glob("objects/tmp_objdir*")):  # noqa: ASYNC110 - the kernel's events are not worth it
+                await asyncio.sleep(0.05)
+        again.cancel()
+
+
+async def test_what_was_cut_off_goes_while_later_ones_are_at_work(node: ServingNode, work_tree: Path) -> None:
+    async with AsyncExitStack() as later:
+        async with another_git(node.path):
+            await cut_off_a_push(node, await push_body(work_tree))
+            await later.enter_async_context(another_git(node.path))
+            later_one = node.path / "objects/tmp_objdir-incoming-later"
+            later_one.mkdir()
+            await node.leftovers.run_once()
+            assert len(list(node.path.glob("objects/tmp_objdir*"))) == 2
+        await node.leftovers.run_once()
+        assert list(node.path.glob("objects/tmp_objdir*")) == [later_one]
+        assert node.leftovers.pending == 0
+
+
+async def test_push_cut_off_spares_the_quarantine_of_another(node: ServingNode, work_tree: Path) -> None:
+    body = await push_body(work_tree)
+    thinking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def think() -> None:
+        thinking.set()
+        await go_on.wait()
+
+    node.hooks.door.before["/allowed"] = think
+    async with node.plain.bidi(HTTP_METHOD, PostReceivePackResponse) as call:
+        await call.send(first_http(node))
+        await call.send(PostReceivePackRequest(data=body))
+        await call.half_close()
+        async with asyncio.timeout(10):
+            await thinking.wait()
+        [living] = node.path.glob("objects/tmp_objdir*")
+        await hang_up_while_it_unpacks(node, body)
+        await node.leftovers.run_once()
+        assert living.exists()
+        go_on.set()
+        report = b"".join([answer.data async for answer in call.messages()])
+    assert report == b"000eunpack ok\n0017ok refs/heads/main\n0000"
+    await wait_for_no_process(node.path)
+    await node.leftovers.run_once()
+    assert not list(node.path.glob("objects/tmp_objdir*"))
+    assert node.leftovers.pending == 0
+
+
+async def hang_up_while_it_unpacks(node: ServingNode, body: bytes) -> None:
+    """Push a part and hang up; return when the node is done with it."""
+    async with node.plain.bidi(HTTP_METHOD, PostReceivePackResponse) as call:
+        await call.send(first_http(node))
+        await call.send(PostReceivePackRequest(data=body[:-30]))
+        async with asyncio.timeout(10):
+            while len(list(node.path.glob("objects/tmp_objdir*"))) < 2:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        while node.leftovers.pending == 0:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.05)
 
 
 async def test_front_door_sees_the_objects_while_it_thinks(node: ServingNode, work_tree: Path) -> None:

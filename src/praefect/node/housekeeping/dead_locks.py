@@ -2,14 +2,17 @@
 
 Git holds a lock only while a process of it works in the repository, and this program remembers its own. The order makes
 it safe: the files are listed first, then the processes, and only a file that is still the same afterwards goes. Who
-starts later finds the lock or makes a new one, and who worked and ended in between has removed its own.
+starts later finds the lock or makes a new one, and who worked and ended in between has removed its own. Hence also: a
+file that is still there when all processes that were seen then have ended is nobody's, whoever else works by now.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +23,7 @@ from praefect.node.storage.temporary import discard
 from praefect.observability.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from praefect.node.storage.repository import LocalRepository
     from praefect.node.storage.roots import StorageRoot
@@ -40,6 +43,22 @@ _NODE_LOCKS = ("config.lock", "HEAD.lock", "custom_hooks.lock", "objects/info/al
 _one_at_a_time = threading.Lock()
 
 _Identity = tuple[int, int]
+_Process = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspects:
+    """Locks and quarantines of a repository, and who may own them.
+
+    Attributes:
+        repository: its place on disk.
+        files: what was found, none of it owned by a process that started later.
+        processes: who was seen at work in the repository thereafter, each by its id and when it started.
+    """
+
+    repository: Path
+    files: Mapping[Path, _Identity]
+    processes: frozenset[_Process]
 
 
 async def clear_dead_locks(repository: LocalRepository, temporary: TemporaryDirectories) -> int:
@@ -54,13 +73,32 @@ async def clear_dead_locks(repository: LocalRepository, temporary: TemporaryDire
 def clear_dead_locks_in(repository: Path, *, others_live: bool = False) -> int:
     """Do what ``clear_dead_locks`` does; with another node on the storage its kinds of locks stay. Blocks."""
     with _one_at_a_time:
-        candidates = set(_git_candidates(repository))
-        if not others_live:
-            candidates.update(_node_candidates(repository))
-        found = {path: identity for path in candidates if (identity := _identity(path)) is not None}
-        if not found or is_in_use(repository):
-            return 0
-        return _discard_unchanged(found)
+        suspects = _look(repository, others_live=others_live)
+        return 0 if suspects.processes else _discard_unchanged(suspects.files)
+
+
+def look_for_suspects(repository: Path, *, others_live: bool = False) -> Suspects:
+    """Return the locks and quarantines of a repository and who may own them. Blocks."""
+    with _one_at_a_time:
+        return _look(repository, others_live=others_live)
+
+
+def clear_suspects(suspects: Suspects) -> int | None:
+    """Delete what was suspected, and return how much; ``None`` while one that may own it is at work. Blocks."""
+    place = _Place.of(suspects.repository)
+    with _one_at_a_time:
+        if any(_started(pid) == start and _uses(_PROCESSES / str(pid), place) for pid, start in suspects.processes):
+            return None
+        return _discard_unchanged(suspects.files)
+
+
+def _look(repository: Path, *, others_live: bool) -> Suspects:
+    candidates = set(_git_candidates(repository))
+    if not others_live:
+        candidates.update(_node_candidates(repository))
+    found = {path: identity for path in candidates if (identity := _identity(path)) is not None}
+    processes = frozenset(_processes_of(repository)) if found else frozenset[_Process]()
+    return Suspects(repository=repository, files=found, processes=processes)
 
 
 def clear_dead_places(root: StorageRoot, temporary: TemporaryDirectories) -> int:
@@ -72,7 +110,7 @@ def clear_dead_places(root: StorageRoot, temporary: TemporaryDirectories) -> int
         return _discard_unchanged(found)
 
 
-def _discard_unchanged(found: dict[Path, _Identity]) -> int:
+def _discard_unchanged(found: Mapping[Path, _Identity]) -> int:
     dead = [path for path, identity in found.items() if not is_held_here(path) and _identity(path) == identity]
     for path in dead:
         discard(path)
@@ -92,24 +130,46 @@ def _place_locks(root: StorageRoot) -> Iterator[Path]:
 
 def is_in_use(repository: Path) -> bool:
     """Tell whether another process was started on a repository or works in it. Blocks."""
-    wanted = os.fsencode(os.path.realpath(repository))
-    named = os.fsencode(repository)
+    return any(True for _ in _processes_of(repository))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory as the processes that use it may name it."""
+
+    resolved: bytes
+    named: bytes
+
+    @classmethod
+    def of(cls, directory: Path) -> _Place:
+        return cls(os.fsencode(os.path.realpath(directory)), os.fsencode(directory))
+
+
+def _processes_of(repository: Path) -> Iterator[_Process]:
+    place = _Place.of(repository)
     own = os.getpid()
     for entry in _PROCESSES.iterdir():
-        if entry.name.isdigit() and int(entry.name) != own and _uses(entry, wanted, named):
-            return True
-    return False
+        if entry.name.isdigit() and int(entry.name) != own and _uses(entry, place):
+            yield int(entry.name), _started(int(entry.name))
 
 
-def _uses(process: Path, resolved: bytes, named: bytes) -> bool:
+def _started(pid: int) -> str:
+    """Return when a process started, in ticks that no setting of a clock moves; empty once it is gone."""
+    try:
+        return (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _uses(process: Path, place: _Place) -> bool:
     try:
         words = (process / "cmdline").read_bytes().split(b"\0")
-        if any(_names(word, resolved) or _names(word, named) for word in words):
+        if any(_names(word, place.resolved) or _names(word, place.named) for word in words):
             return True
         directory = os.fsencode((process / "cwd").readlink())
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
-    return directory == resolved or directory.startswith(resolved + b"/")
+    return directory == place.resolved or directory.startswith(place.resolved + b"/")
 
 
 def _names(word: bytes, path: bytes) -> bool:
@@ -136,4 +196,5 @@ def _identity(path: Path) -> _Identity | None:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return (status.st_ino, status.st_mtime_ns)
+    # Git never uses the name of a quarantine twice, and who still writes below a dead one changes its time.
+    return (status.st_ino, 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)

@@ -9,7 +9,6 @@ from praefect.domain.errors import AbortedError, InternalError, PraefectError
 from praefect.node.git.command import Command, parse_config_options
 from praefect.node.git.environment import protocol_environment
 from praefect.node.git.errors import describe_exit
-from praefect.node.housekeeping.dead_locks import clear_dead_locks
 from praefect.node.voting import (
     ZERO_VOTE,
     Phase,
@@ -101,13 +100,12 @@ async def sidechannel_chunks(sidechannel: Sidechannel) -> AsyncGenerator[bytes, 
 async def clearing_after_a_kill(context: NodeContext, repository: LocalRepository) -> AsyncIterator[None]:
     """Remove what git leaves in a repository if the block is cut off and with it a push.
 
-    Git does not clear its quarantine when a signal ends it; what belongs to pushes still running stays.
+    Git does not clear its quarantine when a signal ends it. What may be a running push's stays until that ends.
     """
     try:
         yield
     except BaseException:
-        await context.objects.forget(repository)
-        await clear_dead_locks(repository, context.temporary)
+        await context.leftovers.clear(repository)
         raise
 
 
