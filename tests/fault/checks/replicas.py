@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from praefect.app.cluster import Cluster
-from praefect.proto import repository_pb2
 from tests.fault.checks.disks import fsck, look, replica, repositories, residue
 from tests.fault.checks.records import Records, read_records
 from tests.fault.checks.references import Violation
 from tests.fault.model.history import Answer, History, Lifetime
-from tests.fault.traffic.rpc import PraefectClient, repository
 
 CONVERGENCE_SECONDS = 45.0
 RESIDUE_SECONDS = 15.0
@@ -85,17 +83,6 @@ async def _wait_for_no_residue(cluster: Cluster) -> dict[str, list[str]]:
         if not any(left.values()) or loop.time() > give_up:
             return left
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def tidy(cluster: Cluster, paths: Iterable[str]) -> dict[str, list[str]]:
-    """Let housekeeping clear what killed pushes left in busy repositories; return what that was, by node."""
-    left = {name: files for name, files in (await _wait_for_no_residue(cluster)).items() if files}
-    if left:
-        async with PraefectClient(cluster, cluster.layout.praefect_names[0]) as rpc:
-            for path in paths:
-                request = repository_pb2.OptimizeRepositoryRequest(repository=repository(path))
-                await rpc.call("/gitaly.RepositoryService/OptimizeRepository", [request])
-    return left
 
 
 def unrecorded(cluster: Cluster, records: Records) -> dict[str, list[str]]:

@@ -97,7 +97,6 @@ class History:
     hook_changes: list[HookChange] = field(default_factory=list)
     failed_reads: list[tuple[float, float, str, str]] = field(default_factory=list)
     notes: list[tuple[float, str]] = field(default_factory=list)
-    tidied: dict[str, list[str]] = field(default_factory=dict)
 
     def acknowledged(self) -> int:
         """Count the writes that were acknowledged, those of repositories and hooks included."""

@@ -25,7 +25,6 @@ from tests.fault.checks.replicas import (
     CONVERGENCE_SECONDS,
     check_lifetimes,
     check_soundness,
-    tidy,
     unrecorded,
     wait_for_convergence,
 )
@@ -85,7 +84,6 @@ class Result:
             f"converged {self.healed_seconds:.1f} s after healing; {self.seconds:.0f} s; "
             + ", ".join(fault.describe() for fault in self.faults)
             + "".join(f", skipped: {kind}" for kind in self.skipped)
-            + (f"; housekeeping had to clear: {dict(self.history.tidied)}" if self.history.tidied else "")
         )
 
     def report(self) -> str:
@@ -217,9 +215,6 @@ async def _play(
     violations += await _check_history(world, _outages(faults, began))
     violations += check_lifetimes(world.history, world.lifetimes, records)
     violations += check_hooks(cluster, world.history, records)
-    if left := await tidy(cluster, records.repositories):
-        world.note(f"housekeeping had to clear: {left}")
-        world.history.tidied = left
     violations += await check_soundness(cluster, records)
     violations += await check_footprints(cluster, before)
     if orphans := unrecorded(cluster, records):
