@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -73,6 +74,13 @@ def fill(file: Path) -> None:
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as opened:
         while True:
             opened.write(bytes(4096))
+
+
+async def test_what_a_node_repeats_while_it_lives(tmp_path: Path) -> None:
+    async with running_node(tmp_path / "storage"):
+        names = {task.get_name() for task in asyncio.all_tasks()}
+    assert {"recovery", "cat-file expiry", "housekeeping", "leftovers"} <= names
+    assert not {"recovery", "leftovers"} & {task.get_name() for task in asyncio.all_tasks()}
 
 
 @pytest.mark.root
