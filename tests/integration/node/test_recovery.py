@@ -36,8 +36,11 @@ async def test_locks_without_an_owner_go(path: Path) -> None:
     for name in ("refs/heads/x.lock", "packed-refs.lock", "config.lock", "HEAD.lock"):
         (path / name).touch()
     (path.parent / "project.git.lock").touch()
-    assert clear_dead_locks_in(path) == 6
-    assert list(path.rglob("*.lock")) == []
+    (path / "objects/35").mkdir()
+    for name in ("objects/35/tmp_obj_maNusI", "objects/pack/tmp_pack_4bCdEf"):
+        (path / name).touch()
+    assert clear_dead_locks_in(path) == 8
+    assert [*path.rglob("*.lock"), *path.rglob("tmp_*")] == []
     assert not (path.parent / "project.git.lock").exists()
     assert clear_dead_locks_in(path) == 0
 

@@ -184,6 +184,9 @@ def _git_candidates(repository: Path) -> Iterator[Path]:
     yield from (repository / name for name in _GIT_LOCKS)
     yield from (repository / "refs").rglob("*.lock")
     yield from (repository / "objects").glob("tmp_objdir-*")
+    # Half-written objects, which git itself leaves when it is killed or the disk is full.
+    yield from (repository / "objects").glob("[0-9a-f][0-9a-f]/tmp_obj_*")
+    yield from (repository / "objects" / "pack").glob("tmp_*")
 
 
 def _node_candidates(repository: Path) -> Iterator[Path]:
