@@ -15,13 +15,16 @@ _SSL_REQUEST: Final = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 _UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
 """OpenSSL's numbers for a chain that ends at nobody who is trusted. Source: its manual page verify(1)."""
 
+_JUDGED: Final = frozenset({"require", "verify-ca", "verify-full"})
+"""Modes in which libpq holds the certificate against sslrootcert: "require" does so too once there is one."""
+
 _DEFAULT_PORT: Final = 5432
 _LIMIT_SECONDS: Final = 5.0
 
 
 async def explain_certificate(config: ConnectionConfig) -> str | None:
     """Return what is wrong with the server's certificate; ``None`` if nothing is, or that cannot be found out."""
-    if not config.sslmode.startswith("verify-") or not config.sslrootcert:
+    if config.sslmode not in _JUDGED or not config.sslrootcert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

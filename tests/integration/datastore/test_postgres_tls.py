@@ -148,13 +148,14 @@ async def test_an_expired_client_certificate_is_named(site: Site, tmp_path: Path
 async def test_an_expired_server_certificate_is_named(site: Site, tmp_path: Path) -> None:
     await site.serve(ANY_TCP, expired=True)
     root = site.authority.certificate_path
-    refused(await site.ping(tmp_path, sslmode="verify-ca", sslrootcert=root), "certificate has expired")
+    for mode in ("require", "verify-ca"):
+        refused(await site.ping(tmp_path, sslmode=mode, sslrootcert=root), "certificate has expired")
     assert (await site.ping(tmp_path, sslmode="require")).ok()
 
 
 async def test_an_unknown_authority_is_named(site: Site, tmp_path: Path) -> None:
     await site.serve(ANY_TCP)
-    for mode in ("verify-ca", "verify-full"):
+    for mode in ("require", "verify-ca", "verify-full"):
         result = await site.ping(tmp_path, sslmode=mode, sslrootcert=site.stranger.certificate_path)
         refused(result, "certificate verify failed", "its authority is not in")
 
