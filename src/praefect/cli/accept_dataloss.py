@@ -29,6 +29,10 @@ async def _accept(config: PraefectConfig, invocation: Invocation) -> None:
         relative_path=invocation.text("relative-path"),
         authoritative_storage=invocation.text("authoritative-storage"),
     )
+    invocation.output.summary = lambda: (
+        "praefect was asked to accept the loss and does it wholly or not at all; "
+        "metadata says which replicas are up to date"
+    )
     async with dial_praefect(config, error_prefix="error dialing: ") as praefect:
         try:
             await praefect.unary(

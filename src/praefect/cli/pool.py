@@ -83,6 +83,10 @@ async def _store_one(datastore: Datastore, nodes: Nodes, virtual_storage: Virtua
         for member in members
         if (relative_path := relative_paths.get(ReplicaPath(member.replica_path))) is not None
     ]
+    output.summary = lambda: (
+        f"some nodes of virtual storage {name} may have the members of pools and others not; "
+        "the same command once more stores them on all"
+    )
     try:
         count = await _store(nodes, virtual_storage, records)
     except PraefectError as exc:

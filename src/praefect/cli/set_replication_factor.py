@@ -31,6 +31,10 @@ async def _set(config: PraefectConfig, invocation: Invocation) -> None:
         relative_path=invocation.text("relative-path"),
         replication_factor=min(invocation.number("replication-factor"), _MOST),
     )
+    invocation.output.summary = lambda: (
+        "praefect was asked to set the replication factor and does it wholly or not at all; "
+        "metadata says which storages are assigned"
+    )
     async with dial_praefect(config, error_prefix="error dialing: ") as praefect:
         try:
             response = await praefect.unary(

@@ -53,6 +53,9 @@ async def _mark(config: PraefectConfig, invocation: Invocation) -> None:
     from praefect.transport.grpc.status import StatusError
 
     output = invocation.output
+    output.summary = lambda: (
+        "praefect was asked to mark the replicas and marks all or none; metadata says when each was verified"
+    )
     async with dial_praefect(config, error_prefix="dial: ") as praefect:
         try:
             response = await praefect.unary(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+
+import pytest
 
 from praefect.config.praefect import DatabaseConfig
 from praefect.datastore.pool import connect
@@ -131,6 +134,85 @@ async def test_a_removal_says_what_is_removed(nodes: Installation, connection: R
     }
     assert await connection.run("SELECT FROM storage_repositories") == []
     assert "disk/a" in nodes.nodes["gitaly-1"].repositories
+
+
+@asynccontextmanager
+async def silent_praefect(nodes: Installation) -> AsyncIterator[asyncio.Event]:
+    """Have the commands call a praefect that never answers; yield what says that it was called."""
+    called, ends = asyncio.Event(), asyncio.Event()
+
+    async def listen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
+        await ends.wait()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    text, changes = re.subn(
+        r"(?m)^(socket_path|listen_addr) = .*$", f'listen_addr = "{address}"', nodes.path.read_text()
+    )
+    assert changes == 1
+    nodes.path.write_text(text)
+    try:
+        yield called
+    finally:
+        ends.set()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("words", "summary"),
+    [
+        (
+            [
+                "accept-dataloss",
+                "-virtual-storage",
+                "default",
+                "-relative-path",
+                "a",
+                "-authoritative-storage",
+                "gitaly-1",
+            ],
+            (
+                "praefect was asked to accept the loss and does it wholly or not at all; "
+                "metadata says which replicas are up to date"
+            ),
+        ),
+        (
+            [
+                "set-replication-factor",
+                "-virtual-storage",
+                "default",
+                "-relative-path",
+                "a",
+                "-replication-factor",
+                "2",
+            ],
+            (
+                "praefect was asked to set the replication factor and does it wholly or not at all; "
+                "metadata says which storages are assigned"
+            ),
+        ),
+        (
+            ["verify", "-virtual-storage", "default"],
+            "praefect was asked to mark the replicas and marks all or none; metadata says when each was verified",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+async def test_a_change_that_praefect_was_asked_for_is_said(
+    nodes: Installation, words: list[str], summary: str
+) -> None:
+    async with silent_praefect(nodes) as called:
+
+        async def is_called() -> bool:
+            return called.is_set()
+
+        ended = await interrupt(nodes, is_called, *words, "-format", "json")
+    assert (ended.code, ended.stderr) == (INTERRUPTED, f"interrupted: {summary}\n")
+    document = json.loads(ended.stdout)
+    assert (document["ok"], document["error"], document["hints"]) == (False, "interrupted", [summary])
 
 
 async def at_a_terminal(nodes: Installation, *words: str) -> tuple[bytes, bytes]:
