@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from praefect.config.decode import Decoder
 from praefect.config.document import parse as parse_toml
-from praefect.config.faults import ConfigError
+from praefect.config.faults import ConfigError, Fault
 from praefect.config.gateway import GatewayConfig, gateway_faults
 from praefect.config.node import complete
 from praefect.config.node_rules import node_faults
@@ -29,6 +29,7 @@ from praefect.config.omnibus.surroundings import Surroundings
 from praefect.config.omnibus.toml_text import write_toml
 from praefect.config.praefect_sections import PraefectConfig
 from praefect.config.reading import read_file
+from praefect.config.rules import NOT_SET
 from praefect.config.startup_rules import startup_faults
 
 FILE_NAME: Final = "config.toml"
@@ -155,10 +156,16 @@ def _faults(role: Role, text: str) -> list[str]:
         case Role.PRAEFECT:
             return [str(fault) for fault in startup_faults(decoder.decode(PraefectConfig()))]
         case Role.GITALY:
-            return [str(fault) for fault in node_faults(complete(decoder.decode(NodeConfig())))]
+            return [str(_with_section(fault)) for fault in node_faults(complete(decoder.decode(NodeConfig())))]
         case Role.GITLAB:
             config = decoder.decode(GatewayConfig())
             return gateway_faults(config, config.secret or config.secret_file)
+
+
+def _with_section(fault: Fault) -> Fault:
+    """Name the section where a node, as upstream's, leaves it out: in what is wrong with its storages."""
+    of_storages = fault.path[0].startswith("[") if fault.path else fault.message == NOT_SET
+    return Fault(("storage", *fault.path), fault.message) if of_storages else fault
 
 
 def _remaining(draft: Draft, role: Role) -> tuple[tuple[Unknown, ...], Mapping[str, tuple[str, ...]]]:

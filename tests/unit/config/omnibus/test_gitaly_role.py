@@ -95,12 +95,12 @@ def test_storages(host: GitlabRbHost, lines: tuple[str, ...], storage: str, expe
     [
         ((DATA,), "other", 'gitlab.rb:1: no storage of this machine is named "other"'),
         (("gitaly['storage'] = [ { name: 'a', path: '/a' } ]",), "b", 'gitlab.rb:1: no storage is named "b"'),
-        ((), "", "UNUSABLE\n  not set"),
+        ((), "", "UNUSABLE\n  storage: not set"),
         (("git_data_dirs 'here'",), "", "gitlab.rb:5: git_data_dirs: a hash is expected"),
         (
             ("git_data_dirs({ 'a' => { 'path' => '/a' }, 'b' => { 'path' => '/a/repositories/b' } })",),
             "",
-            'UNUSABLE\n  [1].path: can\'t nest: "/a/repositories/b/repositories" and "/a/repositories"',
+            'UNUSABLE\n  storage.[1].path: can\'t nest: "/a/repositories/b/repositories" and "/a/repositories"',
         ),
         (("gitaly['storage'] = 'a'",), "", "gitlab.rb:5: gitaly['storage']: an array is expected"),
         (
