@@ -13,7 +13,7 @@ from praefect.transport.grpc.client_call import ClientCall
 from praefect.transport.grpc.metadata import Metadata
 from praefect.transport.grpc.status import OK, Status, StatusCode, pack_detail
 from tests.support.scripted_cluster import ALL, G1, G2, G3, Cluster, Repository
-from tests.support.scripted_node import NodeCall, Script, agree, failing, hang
+from tests.support.scripted_node import NodeCall, Script, agree, answering, failing, hang
 
 READ = "/gitaly.BlobService/GetBlobs"
 WRITE = "/gitaly.SmartHTTPService/PostReceivePack"
@@ -313,8 +313,14 @@ async def test_primary_that_fails_ends_the_others(cluster: Cluster) -> None:
         await cluster.nodes[storage].wait_ended("PostReceivePack")
 
 
+def _differ(cluster: Cluster) -> None:
+    for storage, node in cluster.nodes.items():
+        node.on("CalculateChecksum", answering(repository_pb2.CalculateChecksumResponse(checksum=storage)))
+
+
 async def test_secondary_that_fails_is_nobodys_error(cluster: Cluster) -> None:
     repository = await cluster.repository()
+    _differ(cluster)
     cluster.nodes[G3].on("PostReceivePack", failing(StatusCode.RESOURCE_EXHAUSTED, "disk full"))
     assert await _write(cluster, repository) == OK
     assert await cluster.generations(repository) == {"": 1, G1: 1, G2: 1, G3: 0}
@@ -330,6 +336,7 @@ async def test_secondary_that_failed_does_not_stall_a_long_request(cluster: Clus
 
     for storage in (G1, G2):
         cluster.nodes[storage].on("PostReceivePack", swallow)
+    _differ(cluster)
     cluster.nodes[G3].on("PostReceivePack", failing(StatusCode.INTERNAL, "gone"))
     piece = _piece(b"x" * 65536)
     async with cluster.client.call(WRITE) as call:
