@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from praefect.transport.listen import ListenAddress, accept_from, bind_socket, open_socket
+from praefect.transport.listen import ListenAddress
+from praefect.transport.listening_sockets import accept_from, bind_socket, open_socket
 
 if TYPE_CHECKING:
     import socket

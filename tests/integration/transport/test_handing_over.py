@@ -14,7 +14,8 @@ from praefect.transport.backchannel import BackchannelRegistry
 from praefect.transport.dial import open_channel
 from praefect.transport.grpc.server import Server
 from praefect.transport.http2 import ConnectionProtocol, Limits, engine
-from praefect.transport.listen import ListenAddress, ListenOptions, listen, open_socket
+from praefect.transport.listen import ListenAddress, ListenOptions, listen
+from praefect.transport.listening_sockets import open_socket
 from tests.support.grpc_echo import ECHO, UNARY, Echo, value
 
 

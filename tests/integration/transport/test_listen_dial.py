@@ -25,8 +25,8 @@ from praefect.transport.listen import (
     ListenError,
     ListenOptions,
     listen,
-    open_socket,
 )
+from praefect.transport.listening_sockets import open_socket
 from praefect.transport.peer import Peer
 from praefect.transport.yamux.frame import pack
 from tests.support.eventually import eventually
